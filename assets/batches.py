@@ -1,0 +1,74 @@
+"""Batches: one delivered version of one feed, the unit of everything that happens per delivery.
+
+Belongs here: what a batch is, the book that knows all of them, the partitions. Not here: deciding what a new batch is
+(see `sensors.landing`), keeping the book (see `resources.batch_book`).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Protocol
+
+import dagster as dg
+
+#: One partition per batch, added when it is delivered; never one per listing.
+BATCHES = dg.DynamicPartitionsDefinition(name="batches")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch:
+    """One delivered version of one feed.
+
+    Attributes:
+        batch_key: The partition; the same for the same delivered bytes of the same feed.
+        source: Source of the feed.
+        feed_path: Path of the feed in its contract.
+        object_key: Where it was delivered.
+        etag: Version of the object; reading another one is an error.
+        delivered_at: When the source delivered it last.
+        contract: The contract as declared, as JSON values.
+    """
+
+    batch_key: str
+    source: str
+    feed_path: str
+    object_key: str
+    etag: str
+    delivered_at: datetime
+    contract: Mapping[str, Any]
+
+    @property
+    def is_snapshot(self) -> bool:
+        """Whether a listing that is missing from this batch has left the shop."""
+        return bool(self.contract["mode"] == "snapshot")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IntakeCounts:
+    """The fate of a batch's rows: read = accepted + rejected + repeated."""
+
+    read: int
+    accepted: int
+    rejected: int
+    repeated: int
+    reasons: Mapping[str, int]
+
+
+class BatchBook(Protocol):
+    """Knows every batch that was ever delivered, and what became of its rows."""
+
+    def batch(self, batch_key: str) -> Batch:
+        """Return the batch; raises `LookupError` where no such batch was delivered."""
+        ...
+
+    def record_intake(self, batch_key: str, counts: IntakeCounts) -> None:
+        """Write down how many rows were read and what became of them."""
+        ...
+
+    def intake(self, batch_key: str) -> IntakeCounts:
+        """Return what was written down; raises `LookupError` where the batch was not taken in yet."""
+        ...
+
+    def refuse(self, batch_key: str, reason: str) -> None:
+        """Write down that the batch can never be taken in as it is, and why; it is not tried again."""
+        ...
