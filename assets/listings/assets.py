@@ -1,0 +1,112 @@
+"""The assets of the listings stage: a delivered feed becomes accepted and rejected rows.
+
+Belongs here: reading, calling the pure code, reporting. Not here: formats, contracts, validation.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import dagster as dg
+import pyarrow.parquet as pq
+
+from assets.batches import BATCHES, BatchBook, IntakeCounts
+from assets.listings.feeds import FeedContract, FeedUnreadable
+from assets.listings.intake import Intake, read_feed
+from assets.listings.plots import draw_intake
+from assets.listings.ports import DeliveryGone, LandingZone
+from assets.listings.schema import RAW_LISTINGS, REJECTED_LISTINGS
+from assets.presentation import OWNERS, asset_key, markdown_table, plot, preview, table_metadata
+from assets.versions import code_version
+
+
+@dg.multi_asset(
+    name="listings__take_in_feed",
+    partitions_def=BATCHES,
+    code_version=code_version("assets.listings"),
+    outs={
+        "raw_listings": dg.AssetOut(
+            key=asset_key(RAW_LISTINGS),
+            group_name=RAW_LISTINGS.stage,
+            description="Offers of one delivered feed that keep the source's contract, exactly as published.",
+            owners=OWNERS,
+            kinds={"python", "parquet", "s3"},
+            metadata=table_metadata(RAW_LISTINGS),
+            dagster_type=Path,
+        ),
+        "rejected_listings": dg.AssetOut(
+            key=asset_key(REJECTED_LISTINGS),
+            group_name=RAW_LISTINGS.stage,
+            description="Rows of the feed that broke the contract, kept whole, each with its reason.",
+            owners=OWNERS,
+            kinds={"python", "parquet", "s3"},
+            metadata=table_metadata(REJECTED_LISTINGS),
+            dagster_type=Path,
+        ),
+    },
+)
+def take_in_feed(
+    context: dg.AssetExecutionContext,
+    batch_book: dg.ResourceParam[BatchBook],
+    landing_zone: dg.ResourceParam[LandingZone],
+) -> Iterator[dg.Output[Path]]:
+    """Read the batch's file once, as a stream, and part its rows into accepted and rejected ones."""
+    batch = batch_book.batch(context.partition_key)
+    contract = FeedContract.model_validate(batch.contract)
+    with TemporaryDirectory(prefix="offerline-feed-") as folder:
+        try:
+            delivered = landing_zone.fetch(batch.object_key, batch.etag, Path(folder))
+            intake = read_feed(delivered, contract, Path(folder), name=batch.object_key)
+        except (DeliveryGone, FeedUnreadable) as error:
+            # Nothing of an unreadable feed is applied: half a snapshot would delist the other half.
+            batch_book.refuse(batch.batch_key, str(error))
+            raise dg.Failure(str(error), allow_retries=False) from error
+        batch_book.record_intake(
+            batch.batch_key,
+            IntakeCounts(
+                read=intake.read,
+                accepted=intake.accepted,
+                rejected=intake.rejected,
+                repeated=intake.repeats,
+                reasons=intake.reasons,
+            ),
+        )
+        yield dg.Output(
+            intake.accepted_path,
+            "raw_listings",
+            metadata=_accepted_metadata(intake, batch.object_key),
+            data_version=dg.DataVersion(f"{intake.content_digest}-accepted"),
+        )
+        yield dg.Output(
+            intake.rejected_path,
+            "rejected_listings",
+            metadata=_rejected_metadata(intake),
+            data_version=dg.DataVersion(f"{intake.content_digest}-rejected"),
+        )
+
+
+def _accepted_metadata(intake: Intake, object_key: str) -> dict[str, Any]:
+    sample = next(pq.ParquetFile(intake.accepted_path).iter_batches(batch_size=8), None)
+    metadata: dict[str, Any] = {
+        "feed": object_key,
+        "rows read": intake.read,
+        "rows accepted": intake.accepted,
+        "rows rejected": intake.rejected,
+        "exact repeats": intake.repeats,
+        "fate of the rows": plot(lambda axes: draw_intake(axes, intake.accepted, intake.repeats, intake.reasons)),
+    }
+    if sample is not None:
+        metadata["preview"] = preview(sample, ["listing_id", "seller", "title", "price", "currency"])
+    return metadata
+
+
+def _rejected_metadata(intake: Intake) -> dict[str, Any]:
+    rejected = pq.read_table(intake.rejected_path).slice(0, 20)
+    return {
+        "reasons": markdown_table(("reason", "rows"), intake.reasons.most_common()),
+        "examples": preview(rejected, ["row_number", "reason", "field", "detail"], rows=20),
+    }
+
+
+ASSETS = (take_in_feed,)
