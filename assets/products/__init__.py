@@ -1,0 +1,1 @@
+"""From listings as published to clean, comparable products."""

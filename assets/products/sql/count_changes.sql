@@ -1,0 +1,1 @@
+SELECT change, count(*) AS rows FROM {table} GROUP BY change ORDER BY change

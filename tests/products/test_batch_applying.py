@@ -1,0 +1,488 @@
+"""The catalogue after batches of every kind and in every order, in a real PostgreSQL."""
+
+import itertools
+import json
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+import psycopg
+import pyarrow as pa
+import pytest
+import xxhash
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from sqlalchemy.engine import make_url
+
+from assets.batches import Batch
+from assets.catalogue import sql
+from assets.listings.schema import RAW_LISTINGS
+from assets.products.applying import Applied, apply_batch
+from assets.products.schema import CLEANED_PRODUCTS
+from orchestration.settings import Endpoints
+from resources.batch_book import LedgerEntry, PostgresBatchBook
+from resources.warehouse import Warehouse, WarehouseError
+
+pytestmark = [pytest.mark.stack, pytest.mark.laws]
+
+START = datetime(2026, 11, 1, tzinfo=UTC)
+SNAPSHOT, DELTA = "all.csv", "changes-*.csv"
+TABLES = ("listings", "listing_history", "products", "product_history")
+
+
+@dataclass(frozen=True)
+class Offer:
+    """What a shop says of one listing; a title that cannot be cleaned makes no product."""
+
+    title: str = "Kettle"
+    price: int | None = 10
+    stock: str = "in_stock"
+
+    @property
+    def is_clean(self) -> bool:
+        return not self.title.startswith("?")
+
+
+Offers = Mapping[str, Offer]
+
+
+@pytest.fixture(scope="module")
+def warehouse(stack: Endpoints) -> Iterator[Warehouse]:
+    name = f"batches_{uuid.uuid4().hex[:8]}"
+    admin = make_url(stack.database_url).set(drivername="postgresql").render_as_string(hide_password=False)
+    with psycopg.connect(admin, autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name}")
+        warehouse = Warehouse(make_url(stack.database_url).set(database=name).render_as_string(hide_password=False))
+        warehouse.migrate()
+        yield warehouse
+        warehouse.close()
+        connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+class Shops:
+    """The catalogue, and shops that deliver to it; hours count from `START`."""
+
+    def __init__(self, warehouse: Warehouse) -> None:
+        self.warehouse = warehouse
+        self.book = PostgresBatchBook(warehouse, "landing")
+
+    def deliver(self, hour: float, offers: Offers, *, source: str = "shop", path: str = SNAPSHOT) -> Applied:
+        """Write down a batch as the landing sensor does, and apply it."""
+        content = sorted((name, repr(offer)) for name, offer in offers.items())
+        etag = digest(path, hour, content)
+        mode = "snapshot" if path == SNAPSHOT else "delta"
+        batch_key = f"{source}-{etag[:12]}"
+        moment = START + timedelta(hours=hour)
+        self.book.write_down(
+            [
+                LedgerEntry(
+                    object_key=f"{source}/{path}", etag=etag, size=1, last_modified=moment, state="pending",
+                    batch_key=batch_key, source=source, feed_path=path, mode=mode,
+                    contract=json.dumps({"mode": mode}), contract_digest="0" * 32,
+                )
+            ],
+            (), (),
+        )  # fmt: skip
+        return self.apply(self.book.batch(batch_key), offers)
+
+    def apply(self, batch: Batch, offers: Offers) -> Applied:
+        rejected = {"no_title": count} if (count := sum(not offer.is_clean for offer in offers.values())) else {}
+        return apply_batch(
+            self.warehouse,
+            batch,
+            listings_of(batch.source, offers),
+            products_of(batch.source, offers),
+            rejected=rejected,
+            run_id="run-1",
+        )
+
+    def rows(self, query: str, **params: Any) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = self.warehouse.read(query, **params).to_pylist()
+        return found
+
+    def current(self, source: str = "shop") -> dict[str, tuple[str, str | None]]:
+        """Current listings: id -> title as published, title of the current product."""
+        rows = self.rows(
+            "SELECT l.listing_id, l.title, p.title AS product FROM catalog.listings l LEFT JOIN catalog.products p "
+            "ON p.product_id = l.source || ':' || l.listing_id AND p.delisted_at IS NULL "
+            "WHERE l.source = :source AND l.delisted_at IS NULL ORDER BY l.listing_id",
+            source=source,
+        )
+        return {row["listing_id"]: (row["title"], row["product"]) for row in rows}
+
+    def history(self, listing_id: str = "1", source: str = "shop") -> list[tuple[str, float, float | None]]:
+        """What happened to a listing: change, from which hour, until which."""
+        return [
+            (row["change"], hour(row["valid_from"]), hour(row["valid_to"]))
+            for row in self.rows(
+                "SELECT change, valid_from, valid_to FROM catalog.listing_history "
+                "WHERE source = :source AND listing_id = :listing_id ORDER BY history_id",
+                source=source,
+                listing_id=listing_id,
+            )
+        ]
+
+    def prices(self, listing_id: str = "1") -> list[tuple[Any, ...]]:
+        """What a buyer saw of a product: price, availability, from which hour, until which."""
+        return [
+            (row["price"], row["availability"], hour(row["valid_from"]), hour(row["valid_to"]))
+            for row in self.rows(
+                "SELECT price, availability, valid_from, valid_to FROM catalog.product_history "
+                "WHERE product_id = 'shop:' || CAST(:listing_id AS text) ORDER BY history_id",
+                listing_id=listing_id,
+            )
+        ]
+
+    def written(self) -> dict[str, list[tuple[str, str]]]:
+        """Every row with the transaction that wrote it last, so that writing the same again shows too."""
+        return {
+            table: [
+                (row["at"], row["content"])
+                for row in self.rows(
+                    f"SELECT xmin::text AS at, t::text AS content FROM catalog.{table} t ORDER BY t::text"
+                )
+            ]
+            for table in TABLES
+        }
+
+    def check_laws(self) -> None:
+        """What holds after any batch, in whatever order they came."""
+        for source in ("shop", "other", "mixed"):
+            counted = self.rows(sql("assets.products", "catalogue_laws"), source=source)
+            assert not any(row["violations"] for row in counted), counted
+        orphaned = self.rows(
+            "SELECT h.product_id FROM catalog.product_history h JOIN catalog.products p USING (product_id) "
+            "WHERE h.valid_to IS NULL AND p.delisted_at IS NOT NULL"
+        )
+        assert orphaned == [], "who is gone has no price"
+        listings = self.rows(
+            "SELECT source || ':' || listing_id AS id, valid_from, valid_to, change = 'delisted' AS gone "
+            "FROM catalog.listing_history ORDER BY history_id"
+        )
+        products = self.rows(
+            "SELECT product_id AS id, valid_from, valid_to FROM catalog.product_history ORDER BY history_id"
+        )
+        for rows, has_gaps in ((listings, False), (products, True)):
+            by_id = itertools.groupby(sorted(rows, key=lambda row: row["id"]), key=lambda row: row["id"])
+            for name, entries in by_id:
+                check_intervals(name, list(entries), has_gaps=has_gaps)
+        delisted = {row["id"] for row in listings if row["gone"] and row["valid_to"] is None}
+        stored = self.rows(
+            "SELECT source || ':' || listing_id AS id FROM catalog.listings WHERE delisted_at IS NOT NULL"
+        )
+        assert delisted == {row["id"] for row in stored}, "the history's last word is the catalogue's"
+
+
+def check_intervals(name: str, entries: Sequence[dict[str, Any]], *, has_gaps: bool) -> None:
+    """Exactly the newest interval is open, none overlaps the next, and without gaps each ends where the next begins."""
+    assert sum(entry["valid_to"] is None for entry in entries) <= 1, name
+    if not has_gaps:
+        assert entries[-1]["valid_to"] is None, name
+    for before, after in itertools.pairwise(entries):
+        assert before["valid_to"] is not None, name
+        assert before["valid_from"] <= before["valid_to"] <= after["valid_from"], name
+        assert has_gaps or before["valid_to"] == after["valid_from"], name
+
+
+def hour(moment: datetime | None) -> Any:
+    return None if moment is None else (moment - START) / timedelta(hours=1)
+
+
+def digest(*parts: object) -> str:
+    return xxhash.xxh3_128_hexdigest(repr(parts).encode())
+
+
+def listings_of(source: str, offers: Offers) -> pa.Table:
+    rows = [
+        {
+            "source": source, "listing_id": name, "seller": source, "title": offer.title, "attributes": "{}",
+            "price": None if offer.price is None else str(offer.price), "currency": "EUR",
+            "availability": offer.stock, "row_number": number, "row_digest": digest(source, name, offer),
+        }
+        for number, (name, offer) in enumerate(offers.items(), start=1)
+    ]  # fmt: skip
+    return pa.Table.from_pylist(rows, schema=RAW_LISTINGS.arrow)
+
+
+def products_of(source: str, offers: Offers) -> pa.Table:
+    rows = [
+        {
+            "product_id": f"{source}:{name}", "source": source, "listing_id": name, "seller": source,
+            "title": offer.title, "model_codes": ["K100"], "condition": "new", "availability": offer.stock,
+            "price": None if offer.price is None else Decimal(offer.price), "currency": offer.price and "EUR",
+            "pack_size": 1, "measures": "{}", "attributes": "{}", "issues": [], "quality": 0.5, "quality_parts": "{}",
+            "embedding_text": offer.title, "text_hash": digest(offer.title),
+            "product_digest": digest("product", source, name, offer),
+        }
+        for name, offer in offers.items()
+        if offer.is_clean
+    ]  # fmt: skip
+    return pa.Table.from_pylist(rows, schema=CLEANED_PRODUCTS.arrow)
+
+
+@pytest.fixture
+def shops(warehouse: Warehouse) -> Shops:
+    empty(warehouse)
+    return Shops(warehouse)
+
+
+def empty(warehouse: Warehouse) -> None:
+    tables = ", ".join(f"catalog.{table}" for table in (*TABLES, "deliveries", "batches"))
+    with warehouse.transaction() as transaction:
+        transaction.execute(f"TRUNCATE {tables} CASCADE")
+
+
+def state(shops: Shops, hour: float) -> tuple[str, str]:
+    (row,) = shops.rows(
+        "SELECT b.state, d.state AS delivery FROM catalog.batches b JOIN catalog.deliveries d USING (batch_key) "
+        "WHERE b.delivered_at = :at",
+        at=START + timedelta(hours=hour),
+    )
+    return row["state"], row["delivery"]
+
+
+def test_a_snapshot_adds_changes_delists_and_relists(shops: Shops) -> None:
+    first = shops.deliver(1, {"1": Offer(), "2": Offer("Toaster"), "3": Offer("Pan")})
+    assert first == Applied(listings={"added": 3}, products={"added": 3})
+    second = shops.deliver(2, {"1": Offer("Kettle XL"), "3": Offer("Pan"), "4": Offer("Lid")})
+    assert second.listings == second.products == {"added": 1, "changed": 1, "delisted": 1}
+    third = shops.deliver(3, {"1": Offer("Kettle XL"), "2": Offer("Toaster"), "4": Offer("Lid")})
+    assert third.listings == third.products == {"delisted": 1, "relisted": 1}
+    assert {name: title for name, (title, _) in shops.current().items()} == {
+        "1": "Kettle XL",
+        "2": "Toaster",
+        "4": "Lid",
+    }
+    assert shops.history("1") == [("added", 1, 2), ("changed", 2, None)]
+    assert shops.history("2") == [("added", 1, 2), ("delisted", 2, 3), ("relisted", 3, None)]
+    assert shops.history("3") == [("added", 1, 3), ("delisted", 3, None)]
+    assert shops.prices("2") == [(10, "in_stock", 1, 2), (10, "in_stock", 3, None)]
+    (kept,) = shops.rows("SELECT first_seen_at, changed_at, delisted_at FROM catalog.listings WHERE listing_id = '2'")
+    assert (hour(kept["first_seen_at"]), hour(kept["changed_at"]), kept["delisted_at"]) == (1, 3, None)
+    shops.check_laws()
+
+
+def test_a_row_is_kept_as_it_was_published(shops: Shops) -> None:
+    shops.deliver(1, {"1": Offer("Wasserkocher „Öko“ \\ \t\n '; DROP TABLE catalog.listings; --")})
+    ((title, product),) = shops.current().values()
+    assert title == product == "Wasserkocher „Öko“ \\ \t\n '; DROP TABLE catalog.listings; --"
+    (row,) = shops.rows("SELECT record::text AS record, title FROM catalog.listing_history")
+    assert json.loads(row["record"])["title"] == row["title"] == title
+
+
+def test_the_same_batch_twice_writes_nothing(shops: Shops) -> None:
+    offers = {"1": Offer(), "2": Offer("Toaster", price=None), "3": Offer("?")}
+    shops.deliver(1, offers)
+    before = shops.written()
+    assert shops.deliver(1, offers) == Applied()
+    assert shops.written() == before
+    assert state(shops, 1) == ("applied", "ingested")
+
+
+def test_the_same_rows_in_a_new_batch_write_no_history(shops: Shops) -> None:
+    shops.deliver(1, {"1": Offer(), "2": Offer("Toaster")})
+    before = shops.written()
+    assert shops.deliver(2, {"2": Offer("Toaster"), "1": Offer()}) == Applied()
+    after = shops.written()
+    assert {table: after[table] for table in TABLES[1:]} == {table: before[table] for table in TABLES[1:]}
+    rows = shops.rows("SELECT last_seen_at, changed_at FROM catalog.listings")
+    assert {(hour(row["last_seen_at"]), hour(row["changed_at"])) for row in rows} == {(2, 1)}
+
+
+def test_a_delta_never_delists(shops: Shops) -> None:
+    shops.deliver(1, {"1": Offer(), "2": Offer("Toaster")}, path=DELTA)
+    assert shops.deliver(2, {"2": Offer("Toaster II")}, path=DELTA).listings == {"changed": 1}
+    assert shops.deliver(3, {}, path=DELTA) == Applied()
+    assert list(shops.current()) == ["1", "2"]
+
+
+def test_an_empty_snapshot_delists_all_that_its_feed_listed_and_nothing_else(shops: Shops) -> None:
+    shops.deliver(1, {"1": Offer(), "2": Offer("Toaster")})
+    shops.deliver(1.5, {"9": Offer("Lid")}, path=DELTA)
+    shops.deliver(1.5, {"1": Offer()}, source="other")
+    assert shops.deliver(2, {}).listings == {"delisted": 2}
+    assert (list(shops.current()), list(shops.current("other"))) == (["9"], ["1"])
+    shops.check_laws()
+
+
+def test_a_snapshot_that_comes_late_is_superseded_and_changes_nothing(shops: Shops) -> None:
+    shops.deliver(2, {"1": Offer("Kettle II")})
+    before = shops.written()
+    late = shops.deliver(1, {"1": Offer("Kettle I"), "2": Offer("Toaster")})
+    (newer,) = shops.rows("SELECT batch_key FROM catalog.batches WHERE state = 'applied'")
+    assert late == Applied(superseded_by=newer["batch_key"])
+    assert shops.written() == before
+    assert state(shops, 1) == ("superseded", "superseded")
+    (delivery,) = shops.rows("SELECT reason FROM catalog.deliveries WHERE state = 'superseded'")
+    assert newer["batch_key"] in delivery["reason"], "a person reads why"
+
+
+def test_only_an_applied_snapshot_of_the_same_feed_supersedes(shops: Shops) -> None:
+    shops.deliver(2, {"1": Offer()}, source="other")
+    shops.deliver(3, {"7": Offer("Lid")}, path=DELTA)
+    with pytest.raises(WarehouseError):
+        shops.deliver(4, {"1": Offer(price=-1)})
+    assert state(shops, 4) == ("pending", "pending")
+    assert shops.deliver(1, {"1": Offer()}).listings == {"added": 1}
+
+
+def test_an_older_delta_that_comes_late_does_not_overwrite_newer_rows(shops: Shops) -> None:
+    shops.deliver(2, {"1": Offer("Kettle II"), "2": Offer("Toaster")}, path=DELTA)
+    late = shops.deliver(1, {"1": Offer("Kettle I"), "3": Offer("Pan")}, path=DELTA)
+    assert late.listings == late.products == {"added": 1}
+    assert {name: title for name, (title, _) in shops.current().items()} == {
+        "1": "Kettle II",
+        "2": "Toaster",
+        "3": "Pan",
+    }
+    shops.check_laws()
+
+
+def test_a_row_that_a_newer_delta_repeated_is_safe_from_an_older_one(shops: Shops) -> None:
+    shops.deliver(1, {"1": Offer("Kettle")}, path=DELTA)
+    shops.deliver(3, {"1": Offer("Kettle")}, path=DELTA)
+    assert shops.deliver(2, {"1": Offer("Kettle, wrong")}, path=DELTA) == Applied()
+    assert shops.history() == [("added", 1, None)]
+
+
+def test_a_listing_that_left_is_not_brought_back_by_an_older_batch(shops: Shops) -> None:
+    shops.deliver(1, {"1": Offer()})
+    shops.deliver(3, {})
+    assert shops.deliver(2, {"1": Offer("Kettle II")}, path=DELTA) == Applied()
+    assert shops.current() == {}
+
+
+def test_sources_are_independent(shops: Shops) -> None:
+    shops.deliver(1, {"1": Offer("Kettle")})
+    shops.deliver(2, {"1": Offer("Toaster")}, source="other")
+    shops.deliver(3, {})
+    assert (shops.current(), shops.current("other")) == ({}, {"1": ("Toaster", "Toaster")})
+    shops.check_laws()
+
+
+def test_a_product_that_cleaning_rejects_is_delisted_and_comes_back(shops: Shops) -> None:
+    shops.deliver(1, {"1": Offer(), "2": Offer("Toaster")})
+    rejected = shops.deliver(2, {"1": Offer("??"), "2": Offer("Toaster")})
+    assert (rejected.listings, rejected.products) == ({"changed": 1}, {"delisted": 1})
+    assert shops.current() == {"1": ("??", None), "2": ("Toaster", "Toaster")}
+    (batch,) = shops.rows(
+        "SELECT products_accepted, products_rejected, reject_reasons::text AS reasons FROM catalog.batches "
+        "WHERE products_rejected > 0"
+    )
+    assert batch == {"products_accepted": 1, "products_rejected": 1, "reasons": '{"no_title": 1}'}
+    shops.check_laws()
+    assert shops.deliver(3, {"1": Offer(), "2": Offer("Toaster")}).products == {"relisted": 1}
+    assert shops.prices() == [(10, "in_stock", 1, 2), (10, "in_stock", 3, None)]
+    shops.check_laws()
+
+
+def test_a_buyer_sees_a_change_of_price_and_stock_and_of_nothing_else(shops: Shops) -> None:
+    steps = [
+        Offer(), Offer("Kettle, new title"), Offer("Kettle, new title", price=12),
+        Offer("Kettle", price=12, stock="out_of_stock"), Offer("Kettle", price=None, stock="out_of_stock"),
+    ]  # fmt: skip
+    for number, offer in enumerate(steps, start=1):
+        shops.deliver(number, {"1": offer})
+    assert shops.prices() == [
+        (10, "in_stock", 1, 3),
+        (12, "in_stock", 3, 4),
+        (12, "out_of_stock", 4, 5),
+        (None, "out_of_stock", 5, None),
+    ]
+    assert len(shops.history()) == 5
+    shops.check_laws()
+
+
+def test_a_product_cleaned_anew_from_the_same_rows_is_changed(shops: Shops) -> None:
+    shops.deliver(1, {"1": Offer()})
+    (row,) = shops.rows("SELECT batch_key FROM catalog.batches")
+    batch = shops.book.batch(row["batch_key"])
+    better = products_of("shop", {"1": Offer()}).to_pylist()
+    better[0] |= {"product_digest": digest("better"), "brand": "Acme", "brand_origin": "title"}
+    anew = apply_batch(
+        shops.warehouse, batch, listings_of("shop", {"1": Offer()}),
+        pa.Table.from_pylist(better, schema=CLEANED_PRODUCTS.arrow), rejected={}, run_id="run-2",
+    )  # fmt: skip
+    assert anew == Applied(products={"changed": 1})
+    assert [row["brand"] for row in shops.rows("SELECT brand FROM catalog.products")] == ["Acme"]
+    assert shops.prices() == [(10, "in_stock", 1, None)], "its price is the same"
+
+
+def test_a_batch_that_fails_leaves_nothing(shops: Shops) -> None:
+    shops.deliver(1, {"1": Offer()})
+    before = shops.written()
+    with pytest.raises(WarehouseError, match="products_price_check"):
+        shops.deliver(2, {"2": Offer("Toaster"), "3": Offer("Pan", price=-1)})
+    assert shops.written() == before
+    assert state(shops, 2) == ("pending", "pending")
+    assert shops.deliver(3, {"2": Offer("Toaster")}).listings == {"added": 1, "delisted": 1}
+
+
+def test_batches_of_one_source_that_run_at_once_wait_for_each_other(shops: Shops) -> None:
+    with ThreadPoolExecutor(4) as pool:
+        done = [
+            pool.submit(shops.deliver, number, {str(n): Offer(f"Kettle {number}") for n in range(20)}, path=DELTA)
+            for number in range(1, 9)
+        ]
+        assert len([one.result(timeout=60) for one in done]) == 8
+    assert {title for title, _ in shops.current().values()} == {"Kettle 8"}
+    shops.check_laws()
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """One batch of a random sequence."""
+
+    feed: tuple[str, str]
+    offers: Offers
+
+
+#: Feeds of one source list different offers: which feed an offer belongs to is otherwise a matter of who came last.
+FEEDS = {("shop", SNAPSHOT): "12345", ("other", DELTA): "12345", ("mixed", SNAPSHOT): "123", ("mixed", DELTA): "789"}
+OFFERS = st.builds(
+    Offer, title=st.sampled_from(["Kettle", "Toaster", "?"]), price=st.sampled_from([5, 7]), stock=st.just("in_stock")
+)
+
+
+@st.composite
+def deliveries(draw: st.DrawFn) -> Delivery:
+    feed = draw(st.sampled_from(sorted(FEEDS)))
+    return Delivery(feed, draw(st.dictionaries(st.sampled_from(FEEDS[feed]), OFFERS, max_size=4)))
+
+
+def expected(sequence: Sequence[Delivery]) -> dict[str, dict[str, Offer]]:
+    """The model: what every source offers after orderly deliveries."""
+    feeds: dict[tuple[str, str], dict[str, Offer]] = {feed: {} for feed in FEEDS}
+    for delivery in sequence:
+        if delivery.feed[1] == SNAPSHOT:
+            feeds[delivery.feed] = {}
+        feeds[delivery.feed].update(delivery.offers)
+    sources: dict[str, dict[str, Offer]] = {source: {} for source, _ in FEEDS}
+    for (source, _), offers in feeds.items():
+        sources[source].update(offers)
+    return sources
+
+
+@settings(max_examples=25, deadline=None, print_blob=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(deliveries(), min_size=1, max_size=7), st.data())
+def test_in_whatever_order_and_however_often_batches_come_the_catalogue_is_that_of_orderly_deliveries(
+    shops: Shops, sequence: list[Delivery], data: st.DataObject
+) -> None:
+    numbers = list(range(len(sequence)))
+    order = data.draw(st.permutations([*numbers, *data.draw(st.lists(st.sampled_from(numbers), max_size=3))]))
+    empty(shops.warehouse)
+    for number in order:
+        source, path = sequence[number].feed
+        shops.deliver(number, sequence[number].offers, source=source, path=path)
+        shops.check_laws()
+    for source, offers in expected(sequence).items():
+        wanted = {name: (offer.title, offer.title if offer.is_clean else None) for name, offer in offers.items()}
+        assert shops.current(source) == wanted
+    before = shops.written()
+    newest = sequence[-1]
+    assert shops.deliver(len(sequence) - 1, newest.offers, source=newest.feed[0], path=newest.feed[1]) == Applied()
+    assert shops.written() == before
