@@ -1,0 +1,1 @@
+"""From products to clusters of the same real-world product."""

@@ -1,0 +1,296 @@
+"""The assets of the clusters stage: candidate pairs, the model, scored pairs, clusters, and what happened to them.
+
+Belongs here: reading, calling the pure code, storing, reporting. Not here: matching, identity, SQL.
+"""
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import asdict
+from typing import Any
+
+import dagster as dg
+import pyarrow as pa
+
+from assets.catalogue import Catalogue
+from assets.clusters.applying import apply_clusters, retired_ids, stored_members
+from assets.clusters.doubts import find_doubts
+from assets.clusters.identity import assign_ids
+from assets.clusters.matching import Matching, match
+from assets.clusters.plots import draw_channels, draw_price_spread, draw_scores, draw_sizes, draw_weights
+from assets.clusters.ports import TruthShelf
+from assets.clusters.quality import TruthError, read_truth, score_clusters
+from assets.clusters.recording import EXPERIMENT, record_of
+from assets.clusters.rules import MatchRules
+from assets.clusters.schema import CANDIDATE_PAIRS, CLUSTER_EVENTS, MATCH_MODEL, PRODUCT_CLUSTERS, SCORED_PAIRS
+from assets.clusters.tables import candidate_table, cluster_table, model_table, scored_table
+from assets.clusters.vectors import aligned_vectors
+from assets.embeddings.schema import PRODUCT_EMBEDDINGS
+from assets.presentation import (
+    ML_OWNERS,
+    OWNERS,
+    asset_key,
+    column_lineage,
+    markdown_table,
+    plot,
+    preview,
+    table_metadata,
+)
+from assets.products.schema import CURRENT_PRODUCTS
+from assets.tracking import ExperimentTracker, RunRecord, TrackingUnavailable
+from assets.versions import code_version, table_digest
+
+CODE_VERSION = code_version("assets.clusters")
+STAGE = PRODUCT_CLUSTERS.stage
+QUALITY_KEY = dg.AssetKey([STAGE, "match_quality"])
+#: Name of the registered model in MLflow.
+REGISTERED_NAME = "offerline-matcher"
+PAIR_COLUMNS = {"left_id": ("product_id",), "right_id": ("product_id",)}
+
+
+def _out(contract: Any, description: str, kinds: set[str], lineage: dg.TableColumnLineage | None = None) -> dg.AssetOut:
+    return dg.AssetOut(
+        key=asset_key(contract),
+        group_name=STAGE,
+        description=description,
+        code_version=CODE_VERSION,
+        owners=ML_OWNERS,
+        kinds={"python", "parquet", *kinds},
+        metadata=table_metadata(contract, lineage),
+    )
+
+
+@dg.multi_asset(
+    name="clusters__match",
+    ins={
+        "embeddings": dg.AssetIn(key=asset_key(PRODUCT_EMBEDDINGS)),
+        "products": dg.AssetIn(key=asset_key(CURRENT_PRODUCTS)),
+    },
+    outs={
+        "candidate_pairs": _out(
+            CANDIDATE_PAIRS,
+            "Pairs worth comparing: whatever embeddings, rare words, character n-grams or model codes propose.",
+            {"numpy"},
+            column_lineage(CANDIDATE_PAIRS, CURRENT_PRODUCTS, PAIR_COLUMNS),
+        ),
+        "match_model": _out(
+            MATCH_MODEL,
+            "The weights that score pairs, learned from this catalogue without labels and registered in MLflow.",
+            {"mlflow"},
+        ),
+        "scored_pairs": _out(
+            SCORED_PAIRS,
+            "Every candidate pair with the evidence for and against, feature by feature, and its probability.",
+            {"numpy"},
+            column_lineage(SCORED_PAIRS, CANDIDATE_PAIRS),
+        ),
+        "product_clusters": _out(
+            PRODUCT_CLUSTERS,
+            "The cluster of every product, with a lasting id and how sure its place is.",
+            {"numpy"},
+            column_lineage(
+                PRODUCT_CLUSTERS,
+                SCORED_PAIRS,
+                {
+                    "product_id": ("left_id", "right_id"),
+                    "cluster_id": ("left_id", "right_id", "probability"),
+                    "confidence": ("probability",),
+                    "weakest_link": ("probability",),
+                },
+            ),
+        ),
+    },
+    internal_asset_deps={
+        "candidate_pairs": {asset_key(CURRENT_PRODUCTS), asset_key(PRODUCT_EMBEDDINGS)},
+        "match_model": {asset_key(CANDIDATE_PAIRS)},
+        "scored_pairs": {asset_key(CANDIDATE_PAIRS), asset_key(MATCH_MODEL)},
+        "product_clusters": {asset_key(SCORED_PAIRS)},
+    },
+)
+def match_products(
+    context: dg.AssetExecutionContext,
+    embeddings: pa.Table,
+    products: pa.Table,
+    catalogue: dg.ResourceParam[Catalogue],
+    tracking: dg.ResourceParam[ExperimentTracker],
+) -> Iterator[dg.Output[pa.Table]]:
+    """Match the whole current catalogue; the stages share one parsed corpus, so they are one step."""
+    rules = MatchRules()
+    matching = match(products, aligned_vectors(products, embeddings), rules=rules, progress=context.log.info)
+    identity = assign_ids(stored_members(catalogue), matching.labels, retired=retired_ids(catalogue))
+
+    candidates = candidate_table(matching.corpus, matching.candidates)
+    model = model_table(matching.model)
+    scored = scored_table(matching.corpus, matching.candidates, matching.comparison, matching.scores, matching.model)
+    clusters = cluster_table(matching.corpus, matching.resolution, identity)
+    doubts = find_doubts(scored, clusters, products)
+    record = record_of(matching, products, clusters, scored, doubts, context.run.run_id)
+
+    yield _output(
+        candidates,
+        "candidate_pairs",
+        {
+            "pairs per product": candidates.num_rows * 2 / max(products.num_rows, 1),
+            "channels": plot(lambda axes: draw_channels(axes, candidates)),
+        },
+    )
+    yield _output(
+        model,
+        "match_model",
+        {
+            "weights": plot(lambda axes: draw_weights(axes, model), height=4.5),
+            **_register(context, tracking, matching, record),
+        },
+    )
+    yield _output(
+        scored,
+        "scored_pairs",
+        {
+            "scores": plot(lambda axes: draw_scores(axes, scored)),
+            "vetoed": scored.num_rows - scored.column("veto").null_count,
+        },
+    )
+    yield _output(
+        clusters,
+        "product_clusters",
+        {
+            "clusters": len(set(clusters.column("cluster_id").to_pylist())),
+            "sizes": plot(lambda axes: draw_sizes(axes, clusters)),
+            "price spread": plot(lambda axes: draw_price_spread(axes, clusters, products)),
+            "least certain joins": preview(doubts.joins, rows=20),
+            "nearest misses": preview(doubts.misses, rows=20),
+            "seconds by stage": {stage: round(spent, 3) for stage, spent in matching.seconds.items()},
+            **_tracked(context, tracking, record),
+        },
+    )
+
+
+def _output(table: pa.Table, name: str, metadata: dict[str, Any]) -> dg.Output[pa.Table]:
+    return dg.Output(table, name, metadata=metadata, data_version=dg.DataVersion(table_digest(table)))
+
+
+def _tracked(context: dg.AssetExecutionContext, tracking: ExperimentTracker, record: RunRecord) -> dict[str, Any]:
+    """Record the run in MLflow; an outage is reported and does not stop the catalogue."""
+    try:
+        return {"mlflow": dg.MetadataValue.url(tracking.record(record))}
+    except TrackingUnavailable as error:
+        context.log.warning(str(error))
+        return {"mlflow": f"not recorded: {error}"}
+
+
+def _register(
+    context: dg.AssetExecutionContext, tracking: ExperimentTracker, matching: Matching, record: RunRecord
+) -> dict[str, Any]:
+    model = matching.model
+    run = RunRecord(
+        experiment="match-models",
+        name=model.version,
+        dagster_run_id=context.run.run_id,
+        datasets=record.datasets,
+        params={"seeds": model.seeds, "rivals": model.rivals},
+    )
+    try:
+        version = tracking.register(
+            REGISTERED_NAME,
+            model.version,
+            {"match_model.json": model.to_json().encode(), "rules.json": json.dumps(asdict(matching.rules)).encode()},
+            run=run,
+            description="Weights that score pairs of offers, learned without labels.",
+        )
+    except TrackingUnavailable as error:
+        context.log.warning(str(error))
+        return {"mlflow": f"not registered: {error}"}
+    return {"registered version": version.version, "mlflow": dg.MetadataValue.url(version.link)}
+
+
+@dg.asset(
+    key=asset_key(CLUSTER_EVENTS),
+    group_name=STAGE,
+    code_version=CODE_VERSION,
+    owners=OWNERS,
+    kinds={"postgres", "sql", "parquet"},
+    ins={
+        "clusters": dg.AssetIn(key=asset_key(PRODUCT_CLUSTERS)),
+        "scored": dg.AssetIn(key=asset_key(SCORED_PAIRS)),
+    },
+    description=(
+        "What happened to the clusters since last time, stored with them in one transaction. An id that is gone leads "
+        "to where its members are now."
+    ),
+    metadata=table_metadata(
+        CLUSTER_EVENTS,
+        column_lineage(
+            CLUSTER_EVENTS, PRODUCT_CLUSTERS, {"members_after": ("product_id",), "successors": ("cluster_id",)}
+        ),
+    ),
+)
+def cluster_events(
+    context: dg.AssetExecutionContext, clusters: pa.Table, scored: pa.Table, catalogue: dg.ResourceParam[Catalogue]
+) -> dg.MaterializeResult[pa.Table]:
+    """Bring the checked clustering into the catalogue and say what it changed."""
+    events = apply_clusters(catalogue, clusters, scored, context.run.run_id)
+    kinds = events.group_by("kind").aggregate([("kind", "count")]).to_pylist()
+    return dg.MaterializeResult(
+        value=events,
+        data_version=dg.DataVersion(table_digest(events)),
+        metadata={
+            "events": markdown_table(("kind", "clusters"), sorted((row["kind"], row["kind_count"]) for row in kinds)),
+        },
+    )
+
+
+@dg.asset(
+    key=QUALITY_KEY,
+    group_name=STAGE,
+    code_version=CODE_VERSION,
+    owners=ML_OWNERS,
+    kinds={"python", "mlflow"},
+    ins={"clusters": dg.AssetIn(key=asset_key(PRODUCT_CLUSTERS))},
+    description="Scores of the clustering wherever a truth.csv was delivered. Nothing is made from them.",
+)
+def match_quality(
+    context: dg.AssetExecutionContext,
+    clusters: pa.Table,
+    landing_zone: dg.ResourceParam[TruthShelf],
+    tracking: dg.ResourceParam[ExperimentTracker],
+) -> dg.MaterializeResult[None]:
+    """Score the clustering per delivered truth and add the scores to its MLflow run."""
+    rows: list[tuple[object, ...]] = []
+    metrics: dict[str, float] = {}
+    for key, data in landing_zone.truths():
+        name = re.sub(r"[^\w.-]", "_", key.rpartition("/")[0]) or "root"
+        try:
+            quality = score_clusters(clusters, read_truth(data, key))
+        except TruthError as error:
+            # Anybody may deliver such a file: it costs its own score and nothing else.
+            context.log.warning(str(error))
+            rows.append((name, str(error), "", "", ""))
+            continue
+        if quality is None:
+            continue
+        rows.append(
+            (name, f"{quality.precision:.3f}", f"{quality.recall:.3f}", f"{quality.f1:.3f}", f"{quality.bcubed_f1:.3f}")
+        )
+        metrics |= {
+            f"{name}_precision": quality.precision,
+            f"{name}_recall": quality.recall,
+            f"{name}_f1": quality.f1,
+            f"{name}_bcubed_f1": quality.bcubed_f1,
+        }
+    metadata: dict[str, Any] = {
+        "scores": markdown_table(("truth", "precision", "recall", "F1", "B-cubed F1"), rows)
+        if rows
+        else "no truth known",
+        **metrics,
+    }
+    if metrics:
+        try:
+            link = tracking.add_metrics(EXPERIMENT, context.run.run_id, metrics)
+            metadata["mlflow"] = dg.MetadataValue.url(link) if link else "no run to add the scores to"
+        except TrackingUnavailable as error:
+            context.log.warning(str(error))
+            metadata["mlflow"] = f"not recorded: {error}"
+    return dg.MaterializeResult(metadata=metadata)
+
+
+ASSETS = (match_products, cluster_events, match_quality)

@@ -1,0 +1,158 @@
+"""Why two offers were joined or parted, for a person.
+
+Belongs here: the evidence of one pair, its score, and what the clustering made of it. Not here: printing, plots.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from assets.clusters.candidates import CHANNELS
+from assets.clusters.features import VETOES, compare, find_vetoes
+from assets.clusters.matching import Matching
+from assets.clusters.parsing import Text
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """One of the two offers as the matcher saw it."""
+
+    product_id: str
+    title: str
+    parsed: Text
+    cluster_members: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """Everything that decided about a pair.
+
+    Attributes:
+        left: The offer whose id sorts first.
+        right: The other.
+        channels: Searches that proposed the pair; none if it was never a candidate.
+        features: Value of each feature.
+        contributions: What each feature with a weight added to the log-odds, largest in size first.
+        intercept: Log-odds before any evidence.
+        log_odds: Intercept plus contributions.
+        shift: Added before rivals compete.
+        rivals: What rivals took from the log-odds (0 or negative).
+        probability: That both are one product, after rivals and vetoes.
+        veto: The conflict that keeps them apart, if any.
+        joined: Whether they are in one cluster.
+        linkage: Mean probability of the pairs between the two clusters; of the pairs within, where joined.
+        threshold: What two clusters need to join.
+        verdict: The decision in one sentence.
+    """
+
+    left: Side
+    right: Side
+    channels: tuple[str, ...]
+    features: Mapping[str, float]
+    contributions: Mapping[str, float]
+    intercept: float
+    log_odds: float
+    shift: float
+    rivals: float
+    probability: float
+    veto: str | None
+    joined: bool
+    linkage: float
+    threshold: float
+    verdict: str
+
+
+def explain(matching: Matching, one: str, other: str) -> Explanation:
+    """Explain what was decided about two products.
+
+    Raises:
+        KeyError: a product is not in the matching.
+        ValueError: both are the same product.
+    """
+    if one == other:
+        raise ValueError(f"{one!r} is compared with itself: expected two products")
+    corpus, pairs, labels = matching.corpus, matching.candidates, matching.resolution.labels
+    row_of = {product: row for row, product in enumerate(corpus.ids)}
+    for product in (one, other):
+        if product not in row_of:
+            raise KeyError(f"product {product!r} is not in the catalogue that was clustered")
+    left, right = sorted((row_of[one], row_of[other]))
+    a, b = np.array([left], dtype=np.int32), np.array([right], dtype=np.int32)
+
+    features = compare(corpus, a, b)
+    veto = VETOES[int(find_vetoes(corpus, a, b, matching.rules.vetoes)[0])] or None
+    log_odds = float(matching.model.log_odds(features)[0])
+    found = np.flatnonzero((pairs.left == left) & (pairs.right == right))
+    proposed = len(found) > 0
+    channels = [name for bit, name in enumerate(CHANNELS) if proposed and pairs.channels[found[0]] >> bit & 1]
+    contested = float(matching.scores.contested[found[0]]) if proposed else log_odds + matching.model.shift
+    probability = float(matching.scores.probability[found[0]]) if proposed else 0.0
+    weights = matching.model.contributions(features)[0]
+    contributions = {name: float(w) for name, w in zip(features.names, weights, strict=True) if w}
+
+    joined = bool(labels[left] == labels[right])
+    here, there = np.flatnonzero(labels == labels[left]), np.flatnonzero(labels == labels[right])
+    between = np.isin(pairs.left, here) & np.isin(pairs.right, there)
+    between |= np.isin(pairs.left, there) & np.isin(pairs.right, here)
+    possible = len(here) * (len(here) - 1) // 2 if joined else len(here) * len(there)
+    linkage = float(matching.scores.probability[between].sum() / possible)
+    groups = corpus.exclusion_groups()
+    shared_seller = bool(np.intersect1d(groups[here], groups[there]).size) and not joined
+    chosen = matching.rules.resolution
+    threshold = chosen.precision_threshold if chosen.precision_first else chosen.threshold
+    vetoed_between = bool((matching.comparison.vetoes[between] > 0).any())
+    verdict = describe(joined, probability, linkage, threshold, proposed, veto, shared_seller, vetoed_between)
+
+    def side(row: int, members: np.ndarray) -> Side:
+        return Side(
+            corpus.ids[row], corpus.titles[row], corpus.parsed.titles[row], tuple(corpus.ids[m] for m in members)
+        )
+
+    return Explanation(
+        left=side(left, here),
+        right=side(right, there),
+        channels=tuple(channels),
+        features={name: float(v) for name, v in zip(features.names, features.values[0], strict=True)},
+        contributions=dict(sorted(contributions.items(), key=lambda item: -abs(item[1]))),
+        intercept=matching.model.intercept,
+        log_odds=log_odds,
+        shift=matching.model.shift,
+        rivals=min(contested - log_odds - matching.model.shift, 0.0) if proposed and veto is None else 0.0,
+        probability=probability,
+        veto=veto,
+        joined=joined,
+        linkage=linkage,
+        threshold=threshold,
+        verdict=verdict,
+    )
+
+
+def describe(
+    joined: bool,
+    probability: float,
+    linkage: float,
+    threshold: float,
+    proposed: bool,
+    veto: str | None,
+    shared_seller: bool,
+    vetoed_between: bool,
+) -> str:
+    """The decision in one sentence."""
+    if joined and probability >= threshold:
+        return f"Joined: the pair itself is likely enough ({probability:.2f}), and so is its cluster ({linkage:.2f})."
+    if joined:
+        return f"Joined by their cluster (mean {linkage:.2f}), although the pair alone is unlikely ({probability:.2f})."
+    if veto:
+        return f"Parted: their {veto} conflicts, which nothing outweighs."
+    if shared_seller:
+        return "Parted: together their clusters would hold two offers of a seller that lists each product once."
+    if vetoed_between:
+        return "Parted: other members of their clusters conflict in a way that nothing outweighs."
+    if not proposed:
+        return "Parted: no search proposed the pair, and their clusters are not alike enough without it."
+    if linkage < threshold:
+        return (
+            f"Parted: the pairs between their clusters are too unlikely (mean {linkage:.2f}, needed {threshold:.2f})."
+        )
+    return "Parted: each cluster was closer to another one, and joined that first."

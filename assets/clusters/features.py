@@ -1,0 +1,224 @@
+"""What speaks for and against a pair: named numbers per pair, computed for all pairs at once.
+
+Belongs here: the features and the conflicts that veto. Not here: their weights, thresholds, clusters.
+
+Weights of terms are rarities between 0 and 1, so that a feature means the same in a small catalogue and a large
+one; none needs to be standardised.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from assets.clusters.corpus import Corpus
+from assets.clusters.matrices import (
+    PAIRS_AT_ONCE,
+    Floats,
+    Ints,
+    dots,
+    indicators,
+    rarity,
+    row_sums,
+    scale_columns,
+    strongest_missing,
+    strongest_shared,
+)
+from assets.clusters.rules import VetoRules
+
+#: Two prices that differ by more than this factor differ no less clearly than by it (natural logarithm).
+WIDEST_PRICE_GAP = 3.0
+#: Codes of vetoes; 0 is none. The position is the number in the array of vetoes.
+VETOES = ("", "gtin", "condition", "measure", "colour")
+
+
+@dataclass(frozen=True, slots=True)
+class Features:
+    """Named features of pairs: `values` has shape (pairs, len(names))."""
+
+    names: tuple[str, ...]
+    values: Floats
+
+    def __getitem__(self, name: str) -> Floats:
+        """One feature, shape (pairs,)."""
+        return self.values[:, self.names.index(name)]
+
+
+Columns = dict[str, NDArray[np.floating[Any]]]
+
+
+def fuzzy(scorer: Callable[..., float], a: NDArray[np.object_], b: NDArray[np.object_]) -> Floats:
+    """Similarity (0 to 100) of a[p] and b[p] for every pair, by a rapidfuzz scorer, scaled to 0..1."""
+    from rapidfuzz import process
+
+    return np.asarray(process.cpdist(a, b, scorer=scorer, dtype=np.float32, workers=-1), dtype=np.float32)
+
+
+def text_features(corpus: Corpus, left: Ints, right: Ints) -> Columns:
+    """How alike two titles read, and how much of each the other does not say."""
+    from rapidfuzz import fuzz
+
+    weighted = scale_columns(corpus.words, corpus.word_rarity)
+    halved = scale_columns(corpus.words, np.sqrt(corpus.word_rarity))
+    total = np.maximum(row_sums(weighted), 1e-6)
+    shared = dots(halved, halved, left, right)
+    unsaid = total[left] - shared, total[right] - shared
+    missing = (
+        strongest_missing(weighted, corpus.words, left, right),
+        strongest_missing(weighted, corpus.words, right, left),
+    )
+    covered = (
+        dots(weighted, corpus.text_words, left, right) / total[left],
+        dots(weighted, corpus.text_words, right, left) / total[right],
+    )
+    text = np.array([" ".join(t.words) for t in corpus.parsed.titles], dtype=object)
+    return {
+        "words_cosine": dots(corpus.word_vectors, corpus.word_vectors, left, right),
+        "words_contained": shared / np.minimum(total[left], total[right]),
+        "words_shared": shared,
+        "words_unsaid_both": np.minimum(*unsaid),
+        "words_unsaid_most": np.maximum(*unsaid),
+        "rarest_shared": strongest_shared(weighted, corpus.words, left, right),
+        "rarest_unsaid_both": np.minimum(*missing),
+        "rarest_unsaid_most": np.maximum(*missing),
+        "grams_cosine": dots(corpus.gram_vectors, corpus.gram_vectors, left, right),
+        "covered_least": np.minimum(*covered),
+        "covered_most": np.maximum(*covered),
+        "tokens_alike": fuzzy(fuzz.token_set_ratio, text[left], text[right]) / 100,
+        "tokens_sorted_alike": fuzzy(fuzz.token_sort_ratio, text[left], text[right]) / 100,
+    }
+
+
+def meaning_features(corpus: Corpus, left: Ints, right: Ints) -> Columns:
+    """How alike embeddings and descriptions are."""
+    embedding = np.empty(len(left), dtype=np.float32)
+    for start in range(0, len(left), PAIRS_AT_ONCE):
+        chunk = slice(start, start + PAIRS_AT_ONCE)
+        a, b = (corpus.vectors[side[chunk]].astype(np.float32) for side in (left, right))
+        embedding[chunk] = np.einsum("ij,ij->i", a, b)
+    both = corpus.described[left] & corpus.described[right]
+    descriptions = np.zeros(len(left), dtype=np.float32)
+    descriptions[both] = dots(corpus.description_vectors, corpus.description_vectors, left[both], right[both])
+    return {
+        "embedding_cosine": embedding,
+        "descriptions_cosine": descriptions,
+        "descriptions_both": both.astype(np.float32),
+    }
+
+
+def main_codes(corpus: Corpus) -> tuple[NDArray[np.object_], Floats]:
+    """The rarest code of each title (the longest of equally rare ones) and its rarity; "" and 0 without one."""
+    weight = {term: float(w) for term, w in zip(corpus.code_terms, corpus.code_rarity, strict=True)}
+    best = [max(t.codes, key=lambda c: (weight[c], len(c), c), default="") for t in corpus.parsed.titles]
+    return np.array(best, dtype=object), np.array([weight.get(code, 0.0) for code in best], dtype=np.float32)
+
+
+def code_features(corpus: Corpus, left: Ints, right: Ints) -> Columns:
+    """Whether model codes agree, nearly agree or conflict, weighted by their rarity."""
+    from rapidfuzz import distance, fuzz
+
+    weighted = scale_columns(corpus.codes, corpus.code_rarity)
+    in_titles = strongest_shared(weighted, corpus.codes, left, right)
+    in_texts = np.maximum(
+        strongest_shared(weighted, corpus.text_codes, left, right),
+        strongest_shared(weighted, corpus.text_codes, right, left),
+    )
+    codes, weight = main_codes(corpus)
+    compact = np.array(["".join(t.words) for t in corpus.parsed.titles], dtype=object)
+    a, b = codes[left], codes[right]
+    have_a, have_b = weight[left] > 0, weight[right] > 0
+    both = have_a & have_b
+    prefix = fuzzy(distance.Prefix.normalized_similarity, a, b) * both
+    inside = (
+        np.maximum(
+            fuzzy(fuzz.partial_ratio, a, compact[right]) * have_a, fuzzy(fuzz.partial_ratio, b, compact[left]) * have_b
+        )
+        / 100
+    )
+    conflict = both * np.minimum(weight[left], weight[right]) * (in_texts == 0) * (inside < 1)
+    return {
+        "code_shared": np.maximum(in_titles, 0.8 * in_texts),
+        "code_in_titles": in_titles,
+        "code_in_texts": in_texts,
+        "code_prefix": prefix,
+        "code_alike": fuzzy(distance.Indel.normalized_similarity, a, b) * both,
+        "code_inside": inside,
+        "code_both": both.astype(np.float32),
+        "code_one": (have_a ^ have_b).astype(np.float32),
+        "code_conflict": conflict.astype(np.float32),
+    }
+
+
+def number_features(corpus: Corpus, left: Ints, right: Ints) -> Columns:
+    """Numbers and measures that agree, conflict, or stand on one side only."""
+    numbers = indicators([t.numbers for t in corpus.parsed.titles]).matrix
+    weighted = scale_columns(numbers, np.sqrt(rarity(numbers)))
+    total = row_sums(weighted.multiply(weighted))
+    shared = dots(weighted, weighted, left, right)
+    unsaid = total[left] - shared, total[right] - shared
+    units = indicators([[unit for unit, _ in t.measures] for t in corpus.parsed.titles]).matrix
+    values = indicators([[f"{unit}={value}" for unit, value in t.measures] for t in corpus.parsed.titles]).matrix
+    units_shared = dots(units, units, left, right)
+    agreeing = np.minimum(units_shared, dots(values, values, left, right))
+    return {
+        "numbers_shared": shared,
+        "numbers_unsaid_both": np.minimum(*unsaid),
+        "numbers_unsaid_most": np.maximum(*unsaid),
+        "measures_agree": agreeing,
+        "measures_conflict": units_shared - agreeing,
+    }
+
+
+def offer_features(corpus: Corpus, left: Ints, right: Ints) -> Columns:
+    """Colour, pack, identifiers and price."""
+    colours = indicators([t.colours for t in corpus.parsed.titles]).matrix
+    coloured = row_sums(colours) > 0
+    same_colour = dots(colours, colours, left, right) > 0
+    both_gtin = (corpus.gtin[left] >= 0) & (corpus.gtin[right] >= 0)
+    same_gtin = both_gtin & (corpus.gtin[left] == corpus.gtin[right])
+    comparable = corpus.currency[left] == corpus.currency[right]
+    gap = np.abs(np.log(corpus.price[left] / corpus.price[right]))
+    gap = np.where(comparable & np.isfinite(gap), np.minimum(gap, WIDEST_PRICE_GAP), np.nan)
+    features = {
+        "colour_agrees": same_colour,
+        "colour_conflict": coloured[left] & coloured[right] & ~same_colour,
+        "pack_conflict": corpus.pack_size[left] != corpus.pack_size[right],
+        "gtin_agrees": same_gtin,
+        "gtin_conflict": both_gtin & ~same_gtin,
+        "price_known": np.isfinite(gap),
+        "price_gap": np.nan_to_num(gap),
+    }
+    return {name: values.astype(np.float32) for name, values in features.items()}
+
+
+def compare(corpus: Corpus, left: Ints, right: Ints) -> Features:
+    """All features of the pairs of rows `left[p]`, `right[p]`."""
+    columns: Columns = {}
+    for family in (text_features, meaning_features, code_features, number_features, offer_features):
+        columns |= family(corpus, left, right)
+    return Features(tuple(columns), np.stack(list(columns.values()), axis=1).astype(np.float32))
+
+
+def find_vetoes(corpus: Corpus, left: Ints, right: Ints, rules: VetoRules) -> NDArray[np.uint8]:
+    """Number of the veto (index into `VETOES`) that keeps each pair apart, 0 for none, shape (pairs,)."""
+    vetoes = np.zeros(len(left), dtype=np.uint8)
+
+    def differ(values: Ints) -> NDArray[np.bool_]:
+        a, b = values[left], values[right]
+        return np.asarray((a >= 0) & (b >= 0) & (a != b), dtype=np.bool_)
+
+    if rules.colours:
+        colours = indicators([t.colours for t in corpus.parsed.titles]).matrix
+        coloured = row_sums(colours) > 0
+        vetoes[coloured[left] & coloured[right] & (dots(colours, colours, left, right) == 0)] = VETOES.index("colour")
+    stated = [[(u, v) for u, v in t.measures if u in rules.units] for t in corpus.parsed.titles]
+    units = indicators([[u for u, _ in s] for s in stated]).matrix
+    values = indicators([[f"{u}={v}" for u, v in s] for s in stated]).matrix
+    conflict = (dots(units, units, left, right) > 0) & (dots(values, values, left, right) == 0)
+    vetoes[conflict] = VETOES.index("measure")
+    if rules.condition:
+        vetoes[differ(corpus.condition)] = VETOES.index("condition")
+    vetoes[differ(corpus.gtin)] = VETOES.index("gtin")
+    return vetoes

@@ -1,0 +1,160 @@
+"""The matcher's façade: products and vectors in, clusters out.
+
+Belongs here: the stages in order, and their results in one value. Not here: how any stage works.
+
+    matching = match(products, vectors)
+    dict(zip(matching.corpus.ids, matching.resolution.labels))
+
+The stages can be run one at a time (`prepare`, `find_candidates`, `compare_pairs`, `fit_model`, `score_pairs`,
+`resolve_clusters`), each from the results of the earlier ones.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from assets.clusters import candidates, features, resolution, scoring
+from assets.clusters.candidates import Candidates
+from assets.clusters.corpus import Corpus, read_corpus
+from assets.clusters.features import Features
+from assets.clusters.resolution import Resolution
+from assets.clusters.rules import MatchRules
+from assets.clusters.scoring import MatchModel, Scores
+from assets.clusters.sellers import find_exclusive
+
+#: Told the name of each stage as it begins.
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """What is known of each candidate pair before any weight: features and vetoes (index into `features.VETOES`)."""
+
+    features: Features
+    vetoes: NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True)
+class Matching:
+    """The results of all stages. Rows are those of `corpus` (sorted product ids), pairs those of `candidates`.
+
+    Attributes:
+        corpus: The products as the matcher saw them; `corpus.ids[row]` names a row.
+        candidates: Pairs compared.
+        comparison: Their features and vetoes.
+        model: The weights.
+        scores: Log-odds and probabilities.
+        resolution: Clusters: `labels`, `confidence` and `weakest` per row.
+        rules: The configuration.
+        seconds: Wall time per stage.
+    """
+
+    corpus: Corpus
+    candidates: Candidates
+    comparison: Comparison
+    model: MatchModel
+    scores: Scores
+    resolution: Resolution
+    rules: MatchRules
+    seconds: Mapping[str, float]
+
+    @property
+    def labels(self) -> Mapping[str, int]:
+        """Cluster number of every product id."""
+        return dict(zip(self.corpus.ids, self.resolution.labels.tolist(), strict=True))
+
+
+def prepare(products: pa.Table, vectors: NDArray[np.float16], rules: MatchRules) -> Corpus:
+    """Read products (columns of `CLEANED_PRODUCTS`) and vectors (n, dimensions), and look how clean each seller is."""
+    corpus = read_corpus(products, vectors, rules.parsing)
+    return corpus.with_exclusive(find_exclusive(corpus, rules.sellers, rules.candidates))
+
+
+def find_candidates(corpus: Corpus, rules: MatchRules) -> Candidates:
+    """Pairs worth comparing."""
+    return candidates.find_candidates(corpus, rules.candidates)
+
+
+def compare_pairs(corpus: Corpus, pairs: Candidates, rules: MatchRules) -> Comparison:
+    """Features and vetoes of the candidate pairs."""
+    return Comparison(
+        features.compare(corpus, pairs.left, pairs.right),
+        features.find_vetoes(corpus, pairs.left, pairs.right, rules.vetoes),
+    )
+
+
+def fit_model(corpus: Corpus, pairs: Candidates, comparison: Comparison, rules: MatchRules) -> MatchModel:
+    """The catalogue's own model, learned without labels."""
+    return scoring.fit_model(corpus, pairs, comparison.features, rules.scoring)
+
+
+def score_pairs(corpus: Corpus, pairs: Candidates, comparison: Comparison, model: MatchModel) -> Scores:
+    """Log-odds and probabilities of the candidate pairs."""
+    return scoring.score(corpus, pairs, comparison.features, comparison.vetoes, model)
+
+
+def resolve_clusters(
+    corpus: Corpus, pairs: Candidates, comparison: Comparison, scores: Scores, rules: MatchRules
+) -> Resolution:
+    """Clusters, and how sure each product's place in them is."""
+    chosen = rules.resolution
+    return resolution.resolve(
+        len(corpus),
+        pairs.left,
+        pairs.right,
+        scores.probability,
+        comparison.vetoes > 0,
+        corpus.exclusion_groups(),
+        chosen.precision_threshold if chosen.precision_first else chosen.threshold,
+    )
+
+
+def match(
+    products: pa.Table,
+    vectors: NDArray[np.float16],
+    *,
+    rules: MatchRules | None = None,
+    model: MatchModel | None = None,
+    progress: Progress | None = None,
+) -> Matching:
+    """Cluster products; the result does not depend on the order of the rows.
+
+    Args:
+        products: Columns of `CLEANED_PRODUCTS`, one row per product.
+        vectors: Embeddings of the same rows, shape (n, dimensions), unit rows.
+        rules: The configuration.
+        model: Scores with these weights instead of learning the catalogue's own.
+        progress: Told the name of each stage as it begins.
+
+    Raises:
+        ValueError: the vectors do not match the rows, or a product id repeats.
+    """
+    rules = rules or MatchRules()
+    seconds: dict[str, float] = {}
+
+    @contextmanager
+    def stage(name: str) -> Iterator[None]:
+        if progress:
+            progress(name)
+        start = time.perf_counter()
+        yield
+        seconds[name] = time.perf_counter() - start
+
+    with stage("prepare"):
+        corpus = prepare(products, vectors, rules)
+    with stage("candidates"):
+        pairs = find_candidates(corpus, rules)
+    with stage("features"):
+        comparison = compare_pairs(corpus, pairs, rules)
+    with stage("model"):
+        model = model or fit_model(corpus, pairs, comparison, rules)
+    with stage("scores"):
+        scores = score_pairs(corpus, pairs, comparison, model)
+    with stage("clusters"):
+        clusters = resolve_clusters(corpus, pairs, comparison, scores, rules)
+    return Matching(corpus, pairs, comparison, model, scores, clusters, rules, seconds)

@@ -1,0 +1,119 @@
+"""Sparse linear algebra of the matcher: indicator matrices, weights, products along a list of pairs.
+
+Belongs here: arithmetic that knows nothing of products. Not here: what the rows and columns mean.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+
+Ints = NDArray[np.int32]
+Floats = NDArray[np.float32]
+#: scipy ships no types; a CSR matrix of float32.
+Matrix = Any
+
+PAIRS_AT_ONCE = 100_000
+
+
+@dataclass(frozen=True, slots=True)
+class Indicators:
+    """Which row has which term: a binary CSR matrix of shape (rows, terms), the terms sorted."""
+
+    matrix: Matrix
+    terms: list[str]
+
+    def columns_of(self, terms: Sequence[str]) -> Matrix:
+        """The matrix with its columns rearranged to `terms`; a term nobody has is an empty column."""
+        position = {term: column for column, term in enumerate(terms)}
+        kept = [(column, position[term]) for column, term in enumerate(self.terms) if term in position]
+        source = np.fromiter((s for s, _ in kept), dtype=np.int64, count=len(kept))
+        target = np.fromiter((t for _, t in kept), dtype=np.int64, count=len(kept))
+        move = sparse.csr_matrix(
+            (np.ones(len(kept), dtype=np.float32), (source, target)), shape=(len(self.terms), len(terms))
+        )
+        return (self.matrix @ move).tocsr()
+
+
+def indicators(terms_of: Sequence[Iterable[str]]) -> Indicators:
+    """Index ragged terms, one iterable per row, into a binary matrix."""
+    vocabulary = sorted({term for terms in terms_of for term in terms})
+    index = {term: column for column, term in enumerate(vocabulary)}
+    rows = [sorted({index[term] for term in terms}) for terms in terms_of]
+    lengths = np.fromiter((len(row) for row in rows), dtype=np.int64, count=len(rows))
+    columns = np.fromiter((column for row in rows for column in row), dtype=np.int32, count=int(lengths.sum()))
+    offsets = np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(lengths)])
+    matrix = sparse.csr_matrix(
+        (np.ones(len(columns), dtype=np.float32), columns, offsets), shape=(len(rows), len(vocabulary))
+    )
+    return Indicators(matrix, vocabulary)
+
+
+def frequency(matrix: Matrix) -> NDArray[np.int64]:
+    """Rows that hold each column, shape (columns,)."""
+    return np.asarray(np.bincount(matrix.indices, minlength=matrix.shape[1]), dtype=np.int64)
+
+
+def rarity(matrix: Matrix) -> Floats:
+    """Inverse document frequency of each column between 0 (everybody has it) and 1 (one row has it)."""
+    rows = matrix.shape[0]
+    weights = np.log1p((rows + 1) / (frequency(matrix) + 1.0)) / np.log1p((rows + 1) / 2)
+    return np.asarray(weights, dtype=np.float32)
+
+
+def scale_columns(matrix: Matrix, weights: Floats) -> Matrix:
+    """Multiply each column by its weight."""
+    return (matrix @ sparse.diags_array(weights.astype(np.float32))).tocsr()
+
+
+def row_sums(matrix: Matrix) -> Floats:
+    """Sum of each row, shape (rows,)."""
+    return np.asarray(matrix.sum(axis=1), dtype=np.float32).ravel()
+
+
+def unit_rows(matrix: Matrix) -> Matrix:
+    """Scale every row to unit length; empty rows stay empty."""
+    norms = np.sqrt(row_sums(matrix.multiply(matrix)))
+    return (sparse.diags_array((1 / np.maximum(norms, 1e-9)).astype(np.float32)) @ matrix).tocsr()
+
+
+def dots(a: Matrix, b: Matrix, left: Ints, right: Ints) -> Floats:
+    """Dot product of row `left[p]` of `a` with row `right[p]` of `b` for every pair p."""
+    result = np.empty(len(left), dtype=np.float32)
+    for start in range(0, len(left), PAIRS_AT_ONCE):
+        chunk = slice(start, start + PAIRS_AT_ONCE)
+        result[chunk] = row_sums(a[left[chunk]].multiply(b[right[chunk]]))
+    return result
+
+
+def strongest_shared(a: Matrix, b: Matrix, left: Ints, right: Ints) -> Floats:
+    """Largest value of row `left[p]` of `a` among the columns that row `right[p]` of the binary `b` holds."""
+    result = np.empty(len(left), dtype=np.float32)
+    for start in range(0, len(left), PAIRS_AT_ONCE):
+        chunk = slice(start, start + PAIRS_AT_ONCE)
+        result[chunk] = a[left[chunk]].multiply(b[right[chunk]]).max(axis=1).toarray().ravel()
+    return result
+
+
+def strongest_missing(a: Matrix, b: Matrix, left: Ints, right: Ints) -> Floats:
+    """Largest value of row `left[p]` of `a` among the columns that row `right[p]` of the binary `b` lacks."""
+    result = np.empty(len(left), dtype=np.float32)
+    for start in range(0, len(left), PAIRS_AT_ONCE):
+        chunk = slice(start, start + PAIRS_AT_ONCE)
+        rows = a[left[chunk]]
+        result[chunk] = (rows - rows.multiply(b[right[chunk]])).max(axis=1).toarray().ravel()
+    return result
+
+
+def rank_within(groups: NDArray[np.int64], values: NDArray[np.floating[Any]]) -> NDArray[np.int64]:
+    """Rank (from 0) of each value within its group, largest first; ties keep the given order."""
+    order = np.lexsort((-values, groups))
+    ordered = groups[order]
+    starts = np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1]])) if len(ordered) else order[:0]
+    lengths = np.diff(np.concatenate([starts, [len(ordered)]]))
+    ranks = np.empty(len(groups), dtype=np.int64)
+    ranks[order] = np.arange(len(groups)) - np.repeat(starts, lengths)
+    return ranks

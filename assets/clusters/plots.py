@@ -1,0 +1,87 @@
+"""Pictures of a clustering.
+
+Belongs here: what to draw, from the stage's tables. Not here: Dagster, MLflow, matching.
+"""
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+BLUE, RED, GREY = "#33658a", "#b23b3b", "#8a8f98"
+#: Features shown in a picture of the weights.
+SHOWN_WEIGHTS = 20
+
+
+def draw_channels(axes: "Axes", candidates: pa.Table) -> None:
+    """Draw how many pairs each search proposed, and how many it alone did."""
+    lists = candidates.column("channels").combine_chunks()
+    total = Counter(pc.list_flatten(lists).to_pylist())
+    alone = Counter(pc.list_flatten(lists.filter(pc.equal(pc.list_value_length(lists), 1))).to_pylist())
+    names = sorted(total, key=total.__getitem__)
+    axes.barh(names, [total[name] for name in names], color=GREY, label="proposed")
+    axes.barh(names, [alone[name] for name in names], color=BLUE, label="by it alone")
+    axes.set_xlabel("candidate pairs")
+    axes.legend(frameon=False)
+
+
+def draw_scores(axes: "Axes", scored: pa.Table) -> None:
+    """Draw the distribution of the probabilities, vetoed pairs apart."""
+    vetoed = scored.column("veto").is_valid()
+    free = scored.filter(pc.invert(vetoed)).column("probability").to_numpy()
+    axes.hist(free, bins=np.linspace(0, 1, 41).tolist(), color=BLUE)
+    axes.set_yscale("symlog")
+    axes.set_xlabel(f"probability that both are one product ({scored.num_rows - len(free):,} vetoed pairs left out)")
+    axes.set_ylabel("pairs (log scale)")
+
+
+def draw_sizes(axes: "Axes", clusters: pa.Table) -> None:
+    """Draw how many clusters there are of each size."""
+    distinct = clusters.group_by("cluster_id").aggregate([("cluster_size", "max")])
+    sizes, counts = np.unique(distinct.column("cluster_size_max").to_numpy(), return_counts=True)
+    axes.bar(sizes, counts, color=BLUE)
+    axes.set_yscale("symlog")
+    axes.set_xlabel("offers in the cluster")
+    axes.set_ylabel("clusters (log scale)")
+
+
+def price_spreads(clusters: pa.Table, products: pa.Table) -> NDArray[np.float64]:
+    """Return `dearest / cheapest - 1` in percent of every cluster with two prices or more in one currency.
+
+    Args:
+        clusters: `PRODUCT_CLUSTERS`.
+        products: Columns `product_id`, `price` and `currency`.
+    """
+    priced = products.select(["product_id", "currency"]).append_column("price", products["price"].cast(pa.float64()))
+    priced = priced.filter(pc.greater(priced["price"], 0))
+    groups = (
+        clusters.select(["product_id", "cluster_id"])
+        .join(priced, "product_id", join_type="inner")
+        .group_by(["cluster_id", "currency"])
+        .aggregate([("price", "min"), ("price", "max"), ("price", "count")])
+    )
+    groups = groups.filter(pc.greater(groups["price_count"], 1))
+    spreads: NDArray[np.float64] = (groups["price_max"].to_numpy() / groups["price_min"].to_numpy() - 1) * 100
+    return spreads
+
+
+def draw_price_spread(axes: "Axes", clusters: pa.Table, products: pa.Table) -> None:
+    """Draw how far the prices inside a cluster are apart: a wide spread may be a wrong join."""
+    axes.hist(np.clip(price_spreads(clusters, products), 0, 100), bins=np.arange(0, 105, 5).tolist(), color=BLUE)
+    axes.set_xlabel("dearest above cheapest offer of one cluster and currency (%; last bar: 95 or more)")
+    axes.set_ylabel("clusters")
+
+
+def draw_weights(axes: "Axes", model: pa.Table) -> None:
+    """Draw the heaviest weights of the model, for and against."""
+    rows = sorted(model.to_pylist(), key=lambda row: abs(row["weight"]))[-SHOWN_WEIGHTS:]
+    weights = [row["weight"] for row in rows]
+    axes.barh([row["feature"] for row in rows], weights, color=[BLUE if w > 0 else RED for w in weights])
+    axes.axvline(0, color="black", linewidth=0.8)
+    axes.set_xlabel("weight in the log-odds")

@@ -1,0 +1,98 @@
+"""What is worth keeping of a clustering for those who compare models.
+
+Belongs here: choosing parameters, counts, plots and tables. Not here: MLflow (see `assets.tracking`).
+"""
+
+import io
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv as pacsv
+
+from assets.clusters.doubts import Doubts
+from assets.clusters.matching import Matching
+from assets.clusters.plots import draw_channels, draw_price_spread, draw_scores, draw_sizes, draw_weights
+from assets.clusters.tables import candidate_table, model_table
+from assets.presentation import png
+from assets.tracking import Dataset, RunRecord
+from assets.versions import table_digest
+
+EXPERIMENT = "clustering"
+
+
+def record_of(
+    matching: Matching, products: pa.Table, clusters: pa.Table, scored: pa.Table, doubts: Doubts, run_id: str
+) -> RunRecord:
+    """Return the record of one clustering.
+
+    Args:
+        matching: What the matcher did.
+        products: `CLEANED_PRODUCTS`, those that were clustered.
+        clusters: `PRODUCT_CLUSTERS`.
+        scored: `SCORED_PAIRS`.
+        doubts: The least certain pairs.
+        run_id: The Dagster run.
+    """
+    sizes = np.unique(clusters.column("cluster_id").to_numpy(zero_copy_only=False), return_counts=True)[1]
+    counts = {
+        "products": clusters.num_rows,
+        "candidate_pairs": scored.num_rows,
+        "vetoed_pairs": scored.num_rows - scored.column("veto").null_count,
+        "clusters": len(sizes),
+        "clusters_of_several": int((sizes > 1).sum()),
+        "largest_cluster": int(sizes.max(initial=0)),
+        "joined_products": int(sizes[sizes > 1].sum()),
+        "seeds": matching.model.seeds,
+    }
+    seconds = {f"seconds_{stage}": spent for stage, spent in matching.seconds.items()}
+    candidates = candidate_table(matching.corpus, matching.candidates)
+    model = model_table(matching.model)
+    return RunRecord(
+        experiment=EXPERIMENT,
+        name=f"{clusters.num_rows} products, {len(sizes)} clusters",
+        dagster_run_id=run_id,
+        datasets=(
+            Dataset(
+                name="current_products",
+                digest=table_digest(products.select(["product_id", "product_digest"])),
+                source="catalog.products",
+                rows=clusters.num_rows,
+            ),
+        ),
+        params={"model_version": matching.model.version, **flattened(asdict(matching.rules))},
+        seconds=sum(matching.seconds.values()),
+        metrics={**{name: float(value) for name, value in counts.items()}, **seconds},
+        files={
+            "plots/scores.png": png(lambda axes: draw_scores(axes, scored)),
+            "plots/cluster_sizes.png": png(lambda axes: draw_sizes(axes, clusters)),
+            "plots/candidate_channels.png": png(lambda axes: draw_channels(axes, candidates)),
+            "plots/price_spread.png": png(lambda axes: draw_price_spread(axes, clusters, products)),
+            "plots/weights.png": png(lambda axes: draw_weights(axes, model), height=4.5),
+            "least_certain_joins.csv": as_csv(doubts.joins),
+            "nearest_misses.csv": as_csv(doubts.misses),
+            "match_model.json": matching.model.to_json().encode(),
+            "rules.json": json.dumps(asdict(matching.rules), indent=2).encode(),
+        },
+    )
+
+
+def flattened(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return nested values by dotted names: `{"a": {"b": 1}}` -> `{"a.b": 1}`."""
+    flat: dict[str, Any] = {}
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            flat.update(flattened(value, f"{prefix}{name}."))
+        else:
+            flat[f"{prefix}{name}"] = value
+    return flat
+
+
+def as_csv(table: pa.Table) -> bytes:
+    """Return the table as CSV with a header."""
+    buffer = io.BytesIO()
+    pacsv.write_csv(table, buffer)
+    return buffer.getvalue()

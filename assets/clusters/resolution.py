@@ -1,0 +1,127 @@
+"""From scored pairs to clusters: average linkage under constraints, in vectorised rounds.
+
+Belongs here: the clustering and how sure it is of itself. Not here: scores, lasting ids.
+
+Average linkage joins the two clusters whose *mean* pair probability is largest; a pair that was never proposed or is
+vetoed counts as 0, so that one bridge does not join two groups (connected components would). It is a reducible
+linkage: joining all pairs of clusters that are each other's nearest at once gives what joining one at a time gives
+(Müllner 2011, "Modern hierarchical, agglomerative clustering algorithms"), in a few rounds of sparse products.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+
+from assets.clusters.matrices import Ints
+
+Doubles = NDArray[np.float64]
+#: Weight of a vetoed pair: no number of good pairs outweighs one.
+NEVER = -1e6
+
+
+@dataclass(frozen=True, slots=True)
+class Resolution:
+    """The partition and its certainty; arrays have shape (n,).
+
+    Attributes:
+        labels: Cluster of each product, numbered from 0 by first member.
+        confidence: Mean probability of the product's pairs inside its cluster, absent pairs 0; 1 in a cluster of one.
+        weakest: Smallest confidence of any member of the product's cluster.
+    """
+
+    labels: Ints
+    confidence: Doubles
+    weakest: Doubles
+
+
+def shares(membership: Any, a: Ints, b: Ints) -> NDArray[np.bool_]:
+    """Whether clusters `a[p]` and `b[p]` both hold an offer of one exclusion group."""
+    return np.asarray(membership[a].multiply(membership[b]).sum(axis=1)).ravel() > 0
+
+
+def mutual_nearest(a: Ints, b: Ints, closeness: Doubles, size: int) -> tuple[Ints, Ints]:
+    """Pairs of clusters that are each other's nearest, the smaller number first; ties go to the smaller numbers.
+
+    Every edge must be given in both directions.
+    """
+    order = np.lexsort((np.maximum(a, b), np.minimum(a, b), -closeness, a))[::-1]
+    nearest = np.full(size, -1, dtype=np.int32)
+    # In reverse order the last edge written is the nearest.
+    nearest[a[order]] = b[order]
+    rows = np.flatnonzero(nearest >= 0)
+    mutual = rows[(nearest[nearest[rows]] == rows) & (rows < nearest[rows])]
+    return mutual.astype(np.int32), nearest[mutual]
+
+
+def link(
+    size: int, left: Ints, right: Ints, probability: Doubles, vetoed: NDArray[np.bool_], groups: Ints, threshold: float
+) -> Ints:
+    """Cluster `size` products by average linkage.
+
+    Args:
+        size: Number of products.
+        left: First product of each pair, shape (pairs,).
+        right: Second product, shape (pairs,).
+        probability: That both are one, shape (pairs,).
+        vetoed: Pairs that must not end in one cluster, shape (pairs,).
+        groups: Products of one group must not end in one cluster, shape (size,).
+        threshold: Smallest mean probability between clusters that join.
+
+    Returns:
+        Cluster of each product, numbered from 0 by first member, shape (size,).
+    """
+    weight = np.where(vetoed, NEVER, probability)
+    total = sparse.csr_matrix(
+        (np.concatenate([weight, weight]), (np.concatenate([left, right]), np.concatenate([right, left]))),
+        shape=(size, size),
+    )
+    members: Doubles = np.ones(size)
+    everything = np.arange(size)
+    membership = sparse.csr_matrix(
+        (np.ones(size, dtype=np.float32), (everything, np.unique(groups, return_inverse=True)[1])), shape=(size, size)
+    )
+    labels: Ints = everything.astype(np.int32)
+    while True:
+        edges = total.tocoo()
+        a, b = edges.row.astype(np.int32), edges.col.astype(np.int32)
+        # Rounded, so that the order of summation decides no tie.
+        closeness = np.round(edges.data / (members[a] * members[b]), 9)
+        near = (a != b) & (closeness >= threshold)
+        a, b, closeness = a[near], b[near], closeness[near]
+        free = ~shares(membership, a, b)
+        first, second = mutual_nearest(a[free], b[free], closeness[free], total.shape[0])
+        if not len(first):
+            return labels
+        into = np.arange(total.shape[0])
+        into[second] = first
+        numbers = np.unique(into, return_inverse=True)[1]
+        fold = sparse.csr_matrix((np.ones(len(numbers)), (np.arange(len(numbers)), numbers)))
+        total = (fold.T @ total @ fold).tocsr()
+        membership = (fold.T @ membership).tocsr()
+        members = np.bincount(numbers, weights=members).astype(np.float64)
+        labels = numbers[labels].astype(np.int32)
+
+
+def certainty(labels: Ints, left: Ints, right: Ints, probability: Doubles) -> tuple[Doubles, Doubles]:
+    """Confidence and weakest link of every product (see `Resolution`), both of shape (n,)."""
+    inside = labels[left] == labels[right]
+    size = len(labels)
+    received = np.bincount(left[inside], weights=probability[inside], minlength=size) + np.bincount(
+        right[inside], weights=probability[inside], minlength=size
+    )
+    others = np.bincount(labels, minlength=1)[labels] - 1
+    confidence = np.where(others > 0, np.minimum(received / np.maximum(others, 1), 1.0), 1.0)
+    weakest = np.ones(int(labels.max(initial=-1)) + 1)
+    np.minimum.at(weakest, labels, confidence)
+    return confidence, weakest[labels]
+
+
+def resolve(
+    size: int, left: Ints, right: Ints, probability: Doubles, vetoed: NDArray[np.bool_], groups: Ints, threshold: float
+) -> Resolution:
+    """Cluster, and say how sure each product's place is. Arguments as for `link`."""
+    labels = link(size, left, right, probability, vetoed, groups, threshold)
+    return Resolution(labels, *certainty(labels, left, right, probability))

@@ -1,0 +1,214 @@
+"""The matcher's tunables: one frozen value per stage, one configuration for every catalogue.
+
+Belongs here: thresholds, caps and vocabularies, each with its reason. Not here: the code that uses them.
+"""
+
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Final
+
+#: Spelling of a unit -> canonical unit. Values are compared only within one canonical unit.
+UNITS: Final = MappingProxyType(
+    {
+        spelling: unit
+        for unit, spellings in {
+            "gb": "gb go gig gigabyte gigabytes gbyte",
+            "tb": "tb terabyte terabytes",
+            "mb": "mb mo megabyte megabytes mbyte",
+            "inch": "inch inches in zoll pouce pouces pulgadas pollici",
+            "cm": "cm centimetre centimetres centimeter centimeters",
+            "mm": "mm millimetre millimetres millimeter millimeters",
+            "ft": "ft feet foot",
+            "kg": "kg kgs kilo kilos kilogram kilograms",
+            "g": "g gram grams gr",
+            "lb": "lb lbs pound pounds",
+            "oz": "oz ounce ounces",
+            "l": "l lt ltr ltrs litre litres liter liters",
+            "ml": "ml millilitre millilitres milliliter milliliters",
+            "w": "w watt watts",
+            "v": "volt volts",
+            "mah": "mah",
+            "hz": "hz hertz",
+            "mhz": "mhz",
+            "ghz": "ghz",
+            "rpm": "rpm spin",
+            "mp": "mp megapixel megapixels mpix mpixel",
+            "btu": "btu btus",
+            "port": "port ports",
+            "user": "user users seat seats license licenses licence licences",
+            "pack": "pack packs pk pcs pieces piece count ct",
+        }.items()
+        for spelling in spellings.split()
+    }
+)
+
+#: Units that are written as so many of another, so that `1 TB` is `1000 GB`.
+MULTIPLES: Final = MappingProxyType({"tb": ("gb", 1000)})
+
+#: Roman numerals that are seldom anything else in a title (`i`, `v`, `x`, `l` and `c` are).
+ROMAN: Final = MappingProxyType(
+    {"ii": "2", "iii": "3", "iv": "4", "vi": "6", "vii": "7", "viii": "8", "ix": "9", "xi": "11", "xii": "12"}
+)
+
+#: Spelling of a colour -> canonical colour.
+COLOURS: Final = MappingProxyType(
+    {
+        spelling: colour
+        for colour, spellings in {
+            "black": "black blk schwarz noir nero zwart svart sort negro graphite",
+            "white": "white wht weiss blanc bianco wit vit hvid blanco",
+            "silver": "silver slv silber argent argento",
+            "grey": "grey gray grau gris anthracite titanium",
+            "red": "red rot rouge rosso rood",
+            "blue": "blue blu blau bleu blauw",
+            "green": "green grn vert verde",
+            "pink": "pink rosa",
+            "gold": "gold golden",
+            "brown": "brown braun chocolate",
+            "purple": "purple violet lila",
+            "orange": "orange",
+            "yellow": "yellow gelb jaune",
+            "steel": "stainless inox edelstahl",
+            "cream": "cream creme ivory beige bisque",
+        }.items()
+        for spelling in spellings.split()
+    }
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ParsingRules:
+    """How text becomes tokens, codes, numbers and measures.
+
+    Attributes:
+        code_length: Shortest model code that mixes letters and digits.
+        digits_length: Shortest model code of digits alone (a year has four).
+        glue: Most neighbouring tokens that are written together where the corpus knows the result as one token.
+        description_tokens: Tokens of a description that are read; what identifies a product comes early.
+    """
+
+    code_length: int = 4
+    digits_length: int = 5
+    glue: int = 3
+    description_tokens: int = 150
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CandidateRules:
+    """How many neighbours each channel proposes, and what it may cost.
+
+    Constant caps, not shares of the corpus, keep every search linear in its size.
+
+    Attributes:
+        words: Neighbours by rare title words.
+        grams: Neighbours by character 3-grams of the title; the strongest single channel.
+        vectors: Neighbours by embedding.
+        descriptions: Neighbours by the words of title and description together.
+        codes: Neighbours that share a rare model code.
+        word_frequency: A word held by more products than this does not search.
+        gram_frequency: The same for 3-grams.
+        code_frequency: The same for codes.
+        word_terms: Heaviest words of a query that search; all of them then rank what was found.
+        gram_terms: The same for 3-grams.
+        least_similarity: Cosine over the searching terms alone below which a neighbour is none.
+        pool: Ranked again with all terms: this many times the neighbours wanted.
+        exact_vectors: Above this many products embeddings are searched by cells instead of all against all.
+        cells: Nearest cells each product belongs to in that search.
+        block: Rows searched at once; bounds the memory.
+    """
+
+    words: int = 26
+    grams: int = 35
+    vectors: int = 5
+    descriptions: int = 5
+    codes: int = 20
+    word_frequency: int = 800
+    gram_frequency: int = 600
+    code_frequency: int = 30
+    word_terms: int = 6
+    gram_terms: int = 16
+    least_similarity: float = 0.08
+    pool: int = 3
+    exact_vectors: int = 20_000
+    cells: int = 3
+    block: int = 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SellerRules:
+    """When a seller counts as one that lists a product once.
+
+    Attributes:
+        twin_log_odds: Two offers of one seller above this prior score look like one product.
+        twin_share: A seller with more than this share of offers that have such a twin is open: its offers may join.
+        neighbours: Neighbours per offer in which twins are sought.
+    """
+
+    twin_log_odds: float = 4.0
+    twin_share: float = 0.4
+    neighbours: int = 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VetoRules:
+    """Which conflicts keep two products apart whatever else agrees.
+
+    Attributes:
+        units: Units whose values name a variant: two titles that both state one and share no value differ.
+        condition: Whether a used or refurbished offer is kept apart from one that is new or does not say.
+        colours: Whether two stated colours without one in common keep products apart.
+    """
+
+    units: tuple[str, ...] = ("gb",)
+    condition: bool = True
+    colours: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScoringRules:
+    """How the score is learned and read.
+
+    Attributes:
+        seed_gap: Log-odds by which a seed leads all its rivals.
+        seed_floor: Smallest log-odds of a seed under the prior.
+        prior_strength: How hard the weights are held at the prior; the training rows weigh `training_weight` a class.
+        training_weight: Total weight of the seeds, and of their rivals.
+        fewest_seeds: With fewer seeds than this the prior is kept as it is.
+        most_lessons: Seeds, and rivals, that teach at most; bounds the cost of the fit.
+        shift: Added to the log-odds before rivals compete.
+    """
+
+    seed_gap: float = 0.5
+    seed_floor: float = -1.0
+    prior_strength: float = 3.0
+    training_weight: float = 1000.0
+    fewest_seeds: int = 30
+    most_lessons: int = 40_000
+    shift: float = 1.5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResolutionRules:
+    """When clusters join.
+
+    Attributes:
+        threshold: Smallest mean probability over all pairs between two clusters that join.
+        precision_threshold: The same where `precision_first` is asked for.
+        precision_first: Rather part two offers of one product than join offers of two (automatic pricing).
+    """
+
+    threshold: float = 0.2
+    precision_threshold: float = 0.6
+    precision_first: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MatchRules:
+    """The matcher's whole configuration."""
+
+    parsing: ParsingRules = ParsingRules()
+    candidates: CandidateRules = CandidateRules()
+    sellers: SellerRules = SellerRules()
+    vetoes: VetoRules = VetoRules()
+    scoring: ScoringRules = ScoringRules()
+    resolution: ResolutionRules = ResolutionRules()

@@ -1,0 +1,284 @@
+"""One score per pair, learned without labels, and what rivals make of it.
+
+Belongs here: the prior, the seeds, the fit, the competition. Not here: features, clusters.
+
+The score is a logistic model over the features. Its prior is a set of round weights that hold for any shop's
+offers; a catalogue with enough evidence of its own moves them: pairs that are each other's best by a clear gap
+serve as positives, their rivals (the same offer with another offer of the same seller) as negatives, and the fit is
+held at the prior (maximum a posteriori). Rivals then compete: an offer has at most one partner in a seller that
+lists each product once.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, Final, Self
+
+import numpy as np
+import xxhash
+from numpy.typing import NDArray
+from scipy import sparse
+from scipy.optimize import minimize
+from scipy.special import expit
+
+from assets.clusters.candidates import Candidates
+from assets.clusters.corpus import Corpus
+from assets.clusters.features import Features
+from assets.clusters.matrices import PAIRS_AT_ONCE, Ints
+from assets.clusters.rules import ScoringRules
+
+Doubles = NDArray[np.float64]
+#: Log-odds beyond which exponentials are cut off.
+STEEPEST = 30.0
+
+#: Log-odds per unit of a feature, before the catalogue has spoken; features not named weigh nothing.
+PRIOR_WEIGHTS: Final[Mapping[str, float]] = MappingProxyType(
+    {
+        "words_cosine": 3.0,
+        "grams_cosine": 3.0,
+        "tokens_alike": 3.0,
+        "covered_least": 2.0,
+        "code_shared": 3.0,
+        "code_prefix": 1.5,
+        "code_conflict": -3.0,
+        "numbers_unsaid_both": -1.0,
+        "words_unsaid_both": -1.0,
+        "measures_conflict": -1.0,
+        "colour_conflict": -0.5,
+        "pack_conflict": -1.0,
+        "gtin_agrees": 6.0,
+    }
+)
+PRIOR_INTERCEPT: Final = -7.0
+
+
+@dataclass(frozen=True, slots=True)
+class MatchModel:
+    """Weights of the logistic score; JSON in, JSON out.
+
+    Attributes:
+        weights: Log-odds per unit of each feature.
+        intercept: Log-odds of a pair of which all features are 0.
+        shift: Added before rivals compete.
+        seeds: Pairs that taught it; 0 for the prior.
+        rivals: Pairs that served as negatives.
+    """
+
+    weights: Mapping[str, float]
+    intercept: float
+    shift: float = 0.0
+    seeds: int = 0
+    rivals: int = 0
+
+    def vector(self, names: tuple[str, ...]) -> Doubles:
+        """The weights in the order of `names`, 0 where the model has none."""
+        return np.array([self.weights.get(name, 0.0) for name in names], dtype=np.float64)
+
+    def contributions(self, features: Features) -> Doubles:
+        """What each feature adds to the log-odds, shape (pairs, features)."""
+        return features.values * self.vector(features.names)
+
+    def log_odds(self, features: Features) -> Doubles:
+        """Log-odds that each pair is one product, before rivals and vetoes, shape (pairs,)."""
+        return features.values @ self.vector(features.names) + self.intercept
+
+    def to_json(self) -> str:
+        """The model as compact JSON with sorted keys."""
+        fields = {name: getattr(self, name) for name in ("intercept", "shift", "seeds", "rivals")}
+        return json.dumps(fields | {"weights": dict(self.weights)}, sort_keys=True, separators=(",", ":"))
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """Read what `to_json` wrote.
+
+        Raises:
+            ValueError: the text is not a match model.
+        """
+        try:
+            fields: dict[str, Any] = json.loads(text)
+            fields["weights"] = {str(name): float(weight) for name, weight in fields["weights"].items()}
+            return cls(**fields)
+        except (KeyError, TypeError, AttributeError, json.JSONDecodeError) as error:
+            raise ValueError(f"not a match model: {error}") from error
+
+    @property
+    def version(self) -> str:
+        """Digest of the model's content, 16 hex digits."""
+        return xxhash.xxh3_64_hexdigest(self.to_json().encode())
+
+
+PRIOR: Final = MatchModel(weights=PRIOR_WEIGHTS, intercept=PRIOR_INTERCEPT)
+
+
+def rival_mass(corpus: Corpus, pairs: Candidates, log_odds: Doubles) -> Doubles:
+    """Log of the odds that compete with each pair for one of its two offers, -inf where nothing does.
+
+    The rivals of (i, j) at i are the pairs (i, k) with k of the seller of j. Where that seller lists a product once,
+    each counts in full, for j and k are two products; otherwise it counts as far as j and k are. The same at j, and
+    the stronger side counts. Shape (pairs,).
+    """
+    left, right, size = pairs.left, pairs.right, len(corpus)
+    odds = np.exp(np.clip(log_odds, -STEEPEST, STEEPEST))
+    sides = []
+    allied = allied_odds(corpus, pairs, odds)
+    for offer, other, allies in ((left, right, allied[0]), (right, left, allied[1])):
+        # An offer may stand on either side of its pairs, so the sum runs over both.
+        key = np.concatenate([left, right]).astype(np.int64) * size + corpus.seller[np.concatenate([right, left])]
+        groups, number = np.unique(key, return_inverse=True)
+        total = np.bincount(number, weights=np.concatenate([odds, odds]), minlength=len(groups))
+        mine = np.searchsorted(groups, offer.astype(np.int64) * size + corpus.seller[other])
+        sides.append(np.maximum(total[mine] - odds - allies, 0.0))
+    with np.errstate(divide="ignore"):
+        return np.log(np.maximum(*sides))
+
+
+def allied_odds(corpus: Corpus, pairs: Candidates, odds: Doubles) -> tuple[Doubles, Doubles]:
+    """Odds of pairs (i, k) that support (i, j), for j and k are one product themselves; at i and at j.
+
+    Only offers of an open seller support each other. Both arrays have shape (pairs,).
+    """
+    left, right, size = pairs.left, pairs.right, len(corpus)
+    nothing = np.zeros(len(pairs))
+    together = (corpus.seller[left] == corpus.seller[right]) & ~corpus.exclusive[left]
+    if not together.any():
+        return nothing, nothing
+    both_ways = np.concatenate([left, right]), np.concatenate([right, left])
+    strength = sparse.csr_matrix((np.concatenate([odds, odds]), both_ways), shape=(size, size))
+    chance = np.where(together, odds / (1 + odds), 0.0)
+    sameness = sparse.csr_matrix((np.concatenate([chance, chance]), both_ways), shape=(size, size))
+    return supported(strength, sameness, left, right), supported(strength, sameness, right, left)
+
+
+def supported(strength: Any, sameness: Any, rows: Ints, columns: Ints) -> Doubles:
+    """Entries (rows[p], columns[p]) of the product of two symmetric sparse matrices, shape (pairs,)."""
+    result = np.empty(len(rows))
+    for start in range(0, len(rows), PAIRS_AT_ONCE):
+        chunk = slice(start, start + PAIRS_AT_ONCE)
+        result[chunk] = np.asarray(strength[rows[chunk]].multiply(sameness[columns[chunk]]).sum(axis=1)).ravel()
+    return result
+
+
+def contest(corpus: Corpus, pairs: Candidates, log_odds: Doubles, shift: float) -> Doubles:
+    """Log-odds after rivals have taken their share, shape (pairs,): a softmax over rivals and "none of them"."""
+    shifted = log_odds + shift
+    return shifted - np.logaddexp(0.0, rival_mass(corpus, pairs, shifted))
+
+
+@dataclass(frozen=True, slots=True)
+class Lessons:
+    """Pairs that teach: masks of shape (pairs,)."""
+
+    seeds: NDArray[np.bool_]
+    rivals: NDArray[np.bool_]
+
+
+def find_lessons(corpus: Corpus, pairs: Candidates, log_odds: Doubles, rules: ScoringRules) -> Lessons:
+    """Pairs that lead all their rivals by a clear gap, and the rivals they lead."""
+    lead = log_odds - rival_mass(corpus, pairs, log_odds)
+    seeds = (log_odds >= rules.seed_floor) & (lead >= rules.seed_gap)
+    size = len(corpus)
+    toward_right = pairs.left.astype(np.int64) * size + corpus.seller[pairs.right]
+    toward_left = pairs.right.astype(np.int64) * size + corpus.seller[pairs.left]
+    taken = np.concatenate([toward_right[seeds], toward_left[seeds]])
+    rivals = ~seeds & (np.isin(toward_right, taken) | np.isin(toward_left, taken)) & (lead <= -rules.seed_gap)
+    return Lessons(seeds, rivals)
+
+
+def thin_out(mask: NDArray[np.bool_], most: int) -> NDArray[np.int64]:
+    """Positions where `mask` holds, evenly thinned out to at most `most`."""
+    positions = np.flatnonzero(mask)
+    if len(positions) <= most:
+        return positions
+    return positions[np.linspace(0, len(positions) - 1, most).astype(np.int64)]
+
+
+def fit_weights(
+    values: Doubles, target: Doubles, weight: Doubles, prior: Doubles, intercept: float, strength: float
+) -> tuple[Doubles, float]:
+    """Maximum a posteriori logistic regression around a prior; the mean log-odds stay the prior's.
+
+    Args:
+        values: Rows that teach, shape (rows, features).
+        target: 1 for one product, 0 for two, shape (rows,).
+        weight: Weight of each row, shape (rows,).
+        prior: Weights the fit is held at, shape (features,).
+        intercept: Intercept of the prior.
+        strength: Cost of moving a weight by one standard deviation of its feature.
+
+    Returns:
+        Weights, shape (features,), and intercept.
+    """
+    mean, spread = values.mean(axis=0), values.std(axis=0)
+    varies = spread > 0
+    scaled = (values[:, varies] - mean[varies]) / spread[varies]
+    offset = intercept + float(mean @ prior)
+    start = prior[varies] * spread[varies]
+
+    def loss(weights: Doubles) -> tuple[float, Doubles]:
+        log_odds = scaled @ weights + offset
+        cost = weight @ (np.logaddexp(0.0, log_odds) - target * log_odds) + strength * np.sum((weights - start) ** 2)
+        slope = scaled.T @ (weight * (expit(log_odds) - target)) + 2 * strength * (weights - start)
+        return float(cost), slope
+
+    found = minimize(loss, start, jac=True, method="L-BFGS-B").x
+    weights = prior.copy()
+    weights[varies] = found / spread[varies]
+    return weights, offset - float(mean @ weights)
+
+
+def fit_model(corpus: Corpus, pairs: Candidates, features: Features, rules: ScoringRules) -> MatchModel:
+    """Learn the catalogue's own weights, held at the prior; without enough seeds the prior itself.
+
+    Half of the training's weight is on rows whose code features are blanked: seeds lean on codes, and a model that
+    saw nothing else would find no offer without one.
+    """
+    lessons = find_lessons(corpus, pairs, PRIOR.log_odds(features), rules)
+    seeds, rivals = (thin_out(mask, rules.most_lessons) for mask in (lessons.seeds, lessons.rivals))
+    if min(len(seeds), len(rivals)) < rules.fewest_seeds:
+        return MatchModel(weights=PRIOR_WEIGHTS, intercept=PRIOR_INTERCEPT, shift=rules.shift)
+    rows = features.values[np.concatenate([seeds, rivals])].astype(np.float64)
+    blanked = rows.copy()
+    blanked[:, [name.startswith("code_") for name in features.names]] = 0
+    target = np.concatenate([np.ones(len(seeds)), np.zeros(len(rivals))])
+    weight = np.where(target == 1, 1 / len(seeds), 1 / len(rivals)) * rules.training_weight / 2
+    weights, intercept = fit_weights(
+        np.concatenate([rows, blanked]),
+        np.concatenate([target, target]),
+        np.concatenate([weight, weight]),
+        PRIOR.vector(features.names),
+        PRIOR_INTERCEPT,
+        rules.prior_strength,
+    )
+    # Rounded, so that the stored model scores the same as the fitted one, on any machine.
+    return MatchModel(
+        weights={name: round(float(w), 6) for name, w in zip(features.names, weights, strict=True)},
+        intercept=round(intercept, 6),
+        shift=rules.shift,
+        seeds=len(seeds),
+        rivals=len(rivals),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """What the model says of each pair; all arrays have shape (pairs,).
+
+    Attributes:
+        log_odds: Of the features alone, before rivals and vetoes: intercept plus contributions.
+        contested: After rivals.
+        probability: Of the contested log-odds; 0 where vetoed.
+    """
+
+    log_odds: Doubles
+    contested: Doubles
+    probability: Doubles
+
+
+def score(
+    corpus: Corpus, pairs: Candidates, features: Features, vetoes: NDArray[np.uint8], model: MatchModel
+) -> Scores:
+    """Score all pairs."""
+    log_odds = model.log_odds(features)
+    contested = contest(corpus, pairs, np.where(vetoes > 0, -STEEPEST, log_odds), model.shift)
+    return Scores(log_odds, contested, np.where(vetoes > 0, 0.0, expit(contested)))

@@ -1,0 +1,72 @@
+"""The pairs that a person should look at first."""
+
+import pyarrow as pa
+
+from assets.clusters.doubts import Doubts, find_doubts
+from assets.clusters.schema import SCORED_PAIRS
+
+HOMES = {"a:1": "c1", "a:2": "c1", "b:1": "c1", "b:2": "c2", "c:1": "c2", "c:2": "c3"}
+CLUSTERS = pa.table({"product_id": list(HOMES), "cluster_id": list(HOMES.values())})
+# In another order than the clusters: rows are found by id, not by place.
+PRODUCTS = pa.table(
+    {"title": [f"title of {name}" for name in sorted(HOMES, reverse=True)], "product_id": sorted(HOMES, reverse=True)}
+)
+
+
+def scored(*pairs: tuple[str, str, float, str | None]) -> pa.Table:
+    rows = [
+        {
+            "left_id": left, "right_id": right, "probability": probability, "log_odds": 0.0, "veto": veto,
+            "evidence": "{}", "model_version": "m",
+        }
+        for left, right, probability, veto in pairs
+    ]  # fmt: skip
+    return pa.Table.from_pylist(rows, schema=SCORED_PAIRS.arrow)
+
+
+SCORED = scored(
+    ("a:1", "a:2", 0.99, None),
+    ("a:1", "b:1", 0.61, None),
+    ("a:2", "b:1", 0.80, None),
+    ("a:1", "b:2", 0.45, None),
+    ("a:2", "c:1", 0.00, "gtin"),
+    ("b:1", "c:2", 0.49, None),
+    ("b:2", "c:1", 0.61, None),
+)
+
+
+def pairs(table: pa.Table) -> list[tuple[str, str]]:
+    return list(zip(table.column("left_id").to_pylist(), table.column("right_id").to_pylist(), strict=True))
+
+
+def test_joins_come_least_probable_first_and_misses_most_probable_first() -> None:
+    doubts = find_doubts(SCORED, CLUSTERS, PRODUCTS)
+    assert pairs(doubts.joins) == [("a:1", "b:1"), ("b:2", "c:1"), ("a:2", "b:1"), ("a:1", "a:2")]
+    assert pairs(doubts.misses) == [("b:1", "c:2"), ("a:1", "b:2"), ("a:2", "c:1")]
+
+
+def test_every_pair_shows_its_titles_and_its_veto() -> None:
+    doubts = find_doubts(SCORED, CLUSTERS, PRODUCTS)
+    for table in (doubts.joins, doubts.misses):
+        assert table.column_names == ["left_id", "right_id", "left_title", "right_title", "probability", "veto"]
+        for row in table.to_pylist():
+            assert (row["left_title"], row["right_title"]) == (
+                f"title of {row['left_id']}",
+                f"title of {row['right_id']}",
+            )
+    assert doubts.misses.column("veto").to_pylist() == [None, None, "gtin"]
+
+
+def test_no_more_than_asked_for_are_returned_whatever_the_order_of_the_pairs() -> None:
+    few = find_doubts(SCORED, CLUSTERS, PRODUCTS, rows=2)
+    assert (few.joins.num_rows, few.misses.num_rows) == (2, 2)
+    turned = find_doubts(SCORED.take(list(reversed(range(SCORED.num_rows)))), CLUSTERS, PRODUCTS, rows=2)
+    assert turned.joins.equals(few.joins)
+    assert turned.misses.equals(few.misses)
+
+
+def test_a_catalogue_without_pairs_has_no_doubts() -> None:
+    nothing: Doubts = find_doubts(SCORED.slice(0, 0), CLUSTERS, PRODUCTS)
+    assert (nothing.joins.num_rows, nothing.misses.num_rows) == (0, 0)
+    alone = find_doubts(SCORED.slice(0, 0), CLUSTERS.slice(0, 0), PRODUCTS.slice(0, 0))
+    assert alone.joins.num_rows == 0

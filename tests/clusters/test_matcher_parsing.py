@@ -1,0 +1,61 @@
+"""Reading titles for matching."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from assets.clusters.parsing import Text, grams, parse, squash, tokenise
+from assets.clusters.rules import ParsingRules
+
+
+def read(*titles: str) -> list[Text]:
+    return parse(titles, [None] * len(titles), [()] * len(titles), ParsingRules()).titles
+
+
+@pytest.mark.parametrize(
+    ("title", "words"),
+    [
+        ("Café Olé", ("cafe", "ole")),
+        ("Finale II", ("finale", "2")),
+        ("Acid v7.0", ("acid", "7")),
+        ("LG 1.8GHz", ("lg", "1.8", "ghz")),
+        ("freezer 60 litres", ("freezer", "60", "l")),
+        ("freezer 60L", ("freezer", "60", "l")),
+        ('TV 32" weiß', ("tv", "32", "inch", "white")),
+        ("Laptop Gris", ("laptop", "grey")),
+        ("SSD 1TB", ("ssd", "1000", "gb")),
+        ("SSD 0.5 tb", ("ssd", "500", "gb")),
+        ("bank 20000 mAh", ("bank", "20000", "mah")),
+        ("1,000 photos", ("1000", "photos")),
+    ],
+)
+def test_words_are_canonical(title: str, words: tuple[str, ...]) -> None:
+    assert read(title)[0].words == words
+
+
+def test_codes_written_apart_are_glued_if_somebody_writes_them_together() -> None:
+    apart, together, slashed = read("Samson SPM K30", "samson spmk30 mic", "Sony MDR-ED12LP/RED")
+    assert apart.codes == together.codes == ("spmk30",)
+    assert slashed.codes == ("ed12lp",)
+
+
+@pytest.mark.parametrize("title", ["washer 1400rpm", "disk 500gb", "office 2007", "led tv 4k", "pack of 12"])
+def test_measures_years_and_short_tokens_are_no_codes(title: str) -> None:
+    assert read(title)[0].codes == ()
+
+
+def test_measures_know_value_and_unit() -> None:
+    assert read("8kg 1400 rpm washer 60 cm")[0].measures == (("kg", "8"), ("rpm", "1400"), ("cm", "60"))
+
+
+def test_an_identifier_from_another_field_counts_as_a_code_of_the_title() -> None:
+    found = parse(["Camera"], [None], [[squash("DSC-W150")]], ParsingRules()).titles[0]
+    assert found.codes == ("dscw150",)
+
+
+@given(st.text(max_size=80) | st.text("0123456789.,vgtb mi-/", max_size=30))
+def test_any_text_can_be_read(text: str) -> None:
+    found = read(text)[0]
+    assert all(word and word == word.casefold() for word in found.words)
+    assert set(found.numbers) <= set(found.words)
+    assert all(len(gram) == 3 for gram in grams([" ".join(tokenise(text)) or "-"])[0])
