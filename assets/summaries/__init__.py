@@ -1,0 +1,1 @@
+"""From a cluster to one golden record and a readable summary."""
