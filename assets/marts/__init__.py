@@ -1,0 +1,1 @@
+"""From the catalogue to tables that analysts query."""
