@@ -1,0 +1,1 @@
+"""Adapters to the services outside: stores, models, tracking. A resource knows no stage."""

@@ -1,0 +1,266 @@
+"""The book of batches and the ledger of deliveries, in PostgreSQL.
+
+Belongs here: reading and writing `catalog.batches` and `catalog.deliveries` outside a batch's own transaction. Not
+here: deciding what is new (see `sensors.deliveries`), applying a batch (see the products room).
+"""
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import pyarrow as pa
+
+from assets.batches import Batch, IntakeCounts
+from resources.warehouse import Transaction, Warehouse
+
+TEXT = pa.string()
+MOMENT = pa.timestamp("us", tz="UTC")
+ROWS = pa.int64()
+
+BATCH = pa.schema(
+    [(name, TEXT) for name in ("batch_key", "source", "feed_path", "object_key", "etag", "contract")]
+    + [("delivered_at", MOMENT)]
+)
+INTAKE = pa.schema([(name, ROWS) for name in ("read", "accepted", "rejected", "repeated")] + [("reasons", TEXT)])
+DELIVERIES = pa.schema(
+    [
+        ("delivery_id", pa.int64()),
+        ("object_key", TEXT),
+        ("etag", TEXT),
+        ("size", pa.int64()),
+        ("last_modified", MOMENT),
+        ("state", TEXT),
+        ("batch_key", TEXT),
+        ("attempts", pa.int64()),
+        ("updated_at", MOMENT),
+        ("reason", TEXT),
+    ]
+)
+NEWEST = pa.schema(
+    [(name, TEXT) for name in ("source", "feed_path", "batch_key", "contract_digest")] + [("refused", pa.bool_())]
+)
+REFUSALS = pa.schema([(name, TEXT) for name in ("object_key", "batch_key", "reason")])
+BATCH_KEYS = pa.schema([("batch_key", TEXT)])
+
+
+class UnknownBatch(LookupError):
+    """No such batch was delivered, or it was not taken in yet; the message says which."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LedgerEntry:
+    """One delivery to write down."""
+
+    object_key: str
+    etag: str
+    size: int
+    last_modified: datetime
+    state: str
+    reason: str | None = None
+    batch_key: str | None = None
+    source: str | None = None
+    feed_path: str | None = None
+    mode: str | None = None
+    contract: str | None = None
+    contract_digest: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PostgresBatchBook:
+    """Batches and deliveries in the warehouse; satisfies `assets.batches.BatchBook`."""
+
+    warehouse: Warehouse
+    bucket: str
+
+    def batch(self, batch_key: str) -> Batch:
+        """Return the batch.
+
+        Raises:
+            UnknownBatch: no such batch was delivered.
+        """
+        found = self.warehouse.read(
+            "SELECT batch_key, source, feed_path, object_key, etag, contract::text AS contract, delivered_at "
+            "FROM catalog.batches WHERE batch_key = :batch_key",
+            BATCH,
+            batch_key=batch_key,
+        ).to_pylist()
+        if not found:
+            raise UnknownBatch(f"no batch {batch_key!r} was ever delivered")
+        (row,) = found
+        return Batch(**{**row, "contract": json.loads(row["contract"])})
+
+    def record_intake(self, batch_key: str, counts: IntakeCounts) -> None:
+        """Write down how many rows were read and what became of them."""
+        with self.warehouse.transaction() as transaction:
+            transaction.execute(
+                "UPDATE catalog.batches SET rows_read = :read, rows_accepted = :accepted, rows_rejected = :rejected, "
+                "rows_repeated = :repeated, reject_reasons = CAST(:reasons AS jsonb) WHERE batch_key = :batch_key",
+                batch_key=batch_key,
+                read=counts.read,
+                accepted=counts.accepted,
+                rejected=counts.rejected,
+                repeated=counts.repeated,
+                reasons=json.dumps(dict(counts.reasons), sort_keys=True),
+            )
+
+    def intake(self, batch_key: str) -> IntakeCounts:
+        """Return what was written down of a batch's rows.
+
+        Raises:
+            UnknownBatch: no such batch was delivered.
+        """
+        found = self.warehouse.read(
+            "SELECT rows_read AS read, rows_accepted AS accepted, rows_rejected AS rejected, "
+            "rows_repeated AS repeated, reject_reasons::text AS reasons "
+            "FROM catalog.batches WHERE batch_key = :batch_key",
+            INTAKE,
+            batch_key=batch_key,
+        ).to_pylist()
+        if not found:
+            raise UnknownBatch(f"no batch {batch_key!r} was ever delivered")
+        (row,) = found
+        return IntakeCounts(**{**row, "reasons": json.loads(row["reasons"])})
+
+    def refuse(self, batch_key: str, reason: str) -> None:
+        """Write down that the batch can never be taken in as it is, and why."""
+        with self.warehouse.transaction() as transaction:
+            transaction.execute(
+                "UPDATE catalog.batches SET state = 'failed' WHERE batch_key = :batch_key", batch_key=batch_key
+            )
+            transaction.execute(
+                "UPDATE catalog.deliveries SET state = 'failed', reason = :reason, updated_at = now() "
+                "WHERE batch_key = :batch_key AND state IN ('pending', 'requested')",
+                batch_key=batch_key,
+                reason=reason,
+            )
+
+    def deliveries(self) -> pa.Table:
+        """Return every delivery of the bucket that was ever written down, oldest first."""
+        return self.warehouse.read(
+            "SELECT delivery_id, object_key, etag, size, last_modified, state, batch_key, attempts, updated_at, reason "
+            "FROM catalog.deliveries WHERE bucket = :bucket ORDER BY last_modified, delivery_id",
+            DELIVERIES,
+            bucket=self.bucket,
+        )
+
+    def newest_batches(self) -> list[dict[str, Any]]:
+        """Return the newest delivery of every feed: source, feed path, batch key, contract digest, whether refused."""
+        rows: list[dict[str, Any]] = self.warehouse.read(
+            "SELECT DISTINCT ON (d.source, d.feed_path) d.source, d.feed_path, d.batch_key, b.contract_digest, "
+            "b.state = 'failed' AS refused "
+            "FROM catalog.deliveries d JOIN catalog.batches b USING (batch_key) WHERE d.bucket = :bucket "
+            "ORDER BY d.source, d.feed_path, d.last_modified DESC, d.delivery_id DESC",
+            NEWEST,
+            bucket=self.bucket,
+        ).to_pylist()
+        return rows
+
+    def write_down(
+        self,
+        entries: Iterable[LedgerEntry],
+        replaced: Sequence[int],
+        declared: Sequence[int],
+        reread: Iterable[tuple[str, str, str, str]] = (),
+    ) -> None:
+        """Write down deliveries and their batches in one transaction; writing one down twice changes nothing.
+
+        Args:
+            entries: New deliveries in order of delivery.
+            replaced: Ids of waiting deliveries whose object was overwritten before it was read.
+            declared: Ids of ignored deliveries that are among `entries` again, now with a contract.
+            reread: Batches to be read again by another contract: batch key, mode, contract as JSON, its digest.
+        """
+        with self.warehouse.transaction() as transaction:
+            transaction.execute(
+                "UPDATE catalog.deliveries SET state = 'superseded', updated_at = now(), "
+                "reason = 'overwritten before it was read' "
+                "WHERE delivery_id = ANY(:ids) AND state = 'pending'",
+                ids=list(replaced),
+            )
+            transaction.execute(
+                "DELETE FROM catalog.deliveries WHERE delivery_id = ANY(:ids) AND state = 'ignored'",
+                ids=list(declared),
+            )
+            for entry in entries:
+                values = {name: getattr(entry, name) for name in LedgerEntry.__slots__}
+                written = transaction.execute(
+                    "INSERT INTO catalog.deliveries (bucket, prefix, object_key, etag, size, last_modified, state, "
+                    "reason, source, feed_path, batch_key) VALUES (:bucket, :prefix, :object_key, :etag, :size, "
+                    ":last_modified, :state, :reason, :source, :feed_path, :batch_key) "
+                    "ON CONFLICT (bucket, object_key, etag, last_modified) DO NOTHING",
+                    bucket=self.bucket,
+                    prefix=entry.object_key.rpartition("/")[0],
+                    **{name: value for name, value in values.items() if not name.startswith(("mode", "contract"))},
+                )
+                if written and entry.batch_key is not None:
+                    # The same bytes delivered again move the batch forward in time; they do not make a second batch.
+                    transaction.execute(
+                        "INSERT INTO catalog.batches AS b (batch_key, source, feed_path, object_key, etag, mode, "
+                        "contract, contract_digest, delivered_at) VALUES (:batch_key, :source, :feed_path, "
+                        ":object_key, :etag, :mode, CAST(:contract AS jsonb), :contract_digest, :last_modified) "
+                        "ON CONFLICT (batch_key) DO UPDATE SET object_key = EXCLUDED.object_key, "
+                        "etag = EXCLUDED.etag, delivered_at = GREATEST(b.delivered_at, EXCLUDED.delivered_at)",
+                        **{name: values[name] for name in values if name not in ("size", "state", "reason")},
+                    )
+
+                if written and entry.batch_key is not None and entry.state == "pending":
+                    self._reopen(transaction, entry.batch_key, entry.mode, entry.contract, entry.contract_digest)
+            for batch_key, mode, contract, digest in reread:
+                self._reopen(transaction, batch_key, mode, contract, digest)
+                transaction.execute(
+                    "UPDATE catalog.deliveries SET state = 'pending', attempts = 0, updated_at = now(), "
+                    "reason = 'its contract has changed' WHERE delivery_id = (SELECT max(delivery_id) "
+                    "FROM catalog.deliveries WHERE batch_key = :batch_key AND state NOT IN ('pending', 'requested'))",
+                    batch_key=batch_key,
+                )
+
+    @staticmethod
+    def _reopen(
+        transaction: Transaction, batch_key: str, mode: str | None, contract: str | None, digest: str | None
+    ) -> None:
+        """Let a batch be taken in (again) by this contract."""
+        transaction.execute(
+            "UPDATE catalog.batches SET state = 'pending', mode = :mode, contract = CAST(:contract AS jsonb), "
+            "contract_digest = :digest WHERE batch_key = :batch_key",
+            batch_key=batch_key,
+            mode=mode,
+            contract=contract,
+            digest=digest,
+        )
+
+    def refusals(self) -> list[dict[str, Any]]:
+        """Return the feeds whose newest delivery could not be taken in: object key, batch key, reason."""
+        rows: list[dict[str, Any]] = self.warehouse.read(
+            "SELECT newest.object_key, newest.batch_key, newest.reason FROM ("
+            "SELECT DISTINCT ON (source, feed_path) object_key, batch_key, reason FROM catalog.deliveries "
+            "WHERE bucket = :bucket AND batch_key IS NOT NULL "
+            "ORDER BY source, feed_path, last_modified DESC, delivery_id DESC) newest "
+            "JOIN catalog.batches b USING (batch_key) WHERE b.state = 'failed' ORDER BY newest.object_key",
+            REFUSALS,
+            bucket=self.bucket,
+        ).to_pylist()
+        return rows
+
+    def claim(self, batch_keys: Sequence[str]) -> list[str]:
+        """Mark waiting batches as requested and return those that this call marked: of two callers one wins each."""
+        with self.warehouse.transaction() as transaction:
+            claimed = transaction.query(
+                "UPDATE catalog.deliveries SET state = 'requested', attempts = attempts + 1, updated_at = now() "
+                "WHERE batch_key = ANY(:batch_keys) AND state = 'pending' RETURNING batch_key",
+                BATCH_KEYS,
+                batch_keys=list(batch_keys),
+            )
+        won = set(claimed.column("batch_key").to_pylist())
+        return [batch_key for batch_key in batch_keys if batch_key in won]
+
+    def release(self, batch_key: str, reason: str) -> None:
+        """Let a requested batch wait again, because the run that should have taken it in came to nothing."""
+        with self.warehouse.transaction() as transaction:
+            transaction.execute(
+                "UPDATE catalog.deliveries SET state = 'pending', reason = :reason, updated_at = now() "
+                "WHERE batch_key = :batch_key AND state = 'requested'",
+                batch_key=batch_key,
+                reason=reason,
+            )

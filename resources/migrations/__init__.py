@@ -1,0 +1,1 @@
+"""How the catalogue's tables came to be: Alembic's environment and its revisions (see `Warehouse.migrate`)."""

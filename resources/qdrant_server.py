@@ -1,0 +1,280 @@
+"""Product vectors on a Qdrant server.
+
+Belongs here: one collection, through the official client. Not here: what a point looks like (see `qdrant_points`),
+or the engine inside this process (see `qdrant_embedded`).
+"""
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_delay, wait_random_exponential
+
+from assets.embeddings.ports import HalfVectors, IndexedProduct, Neighbour, SearchFilter
+from assets.embeddings.schema import DIMENSIONS
+from resources.qdrant_points import (
+    KEYWORD_FIELDS,
+    PRICE_FIELD,
+    from_payload,
+    keywords,
+    point_id,
+    price_range,
+    to_payload,
+)
+from resources.vector_index import IndexUnavailable, as_similarity, require_rows
+
+if TYPE_CHECKING:
+    from qdrant_client import QdrantClient, models
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+_CONFLICT = 409
+_TOO_MANY_REQUESTS = 429
+_SERVER_ERROR = 500
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QdrantServerRules:
+    """How the server is talked to.
+
+    Attributes:
+        collection: Name of the collection; made at the first use.
+        timeout_seconds: How long one request may take.
+        patience_seconds: How long requests are tried again while the server cannot be reached or is busy.
+        write_points: Points in one request (about 4 kB each).
+        page_points: Points read at once when all are listed.
+        ef_search: Candidates the graph search keeps; raised to the number of hits asked for.
+    """
+
+    collection: str = "products"
+    timeout_seconds: int = 30
+    patience_seconds: float = 20.0
+    write_points: int = 500
+    page_points: int = 5_000
+    ef_search: int = 128
+
+
+class QdrantServerIndex:
+    """The `VectorIndex` on a Qdrant server. May be used from several threads."""
+
+    name = "qdrant"
+
+    def __init__(
+        self,
+        url: str,
+        api_key: str | None = None,
+        *,
+        rules: QdrantServerRules | None = None,
+        client: "QdrantClient | None" = None,
+    ) -> None:
+        """Remember where to connect to.
+
+        Args:
+            url: Address of the REST interface, e.g. `http://127.0.0.1:6333`.
+            api_key: Key of the server, where it asks for one.
+            rules: How to talk to it.
+            client: A client to use instead of one made from `url`, for tests.
+        """
+        self._url = url
+        self._api_key = api_key
+        self._rules = rules or QdrantServerRules()
+        self._connecting = threading.Lock()
+        self._injected = client
+        self._client: QdrantClient | None = None
+
+    def close(self) -> None:
+        """Close the connections; a later call opens new ones."""
+        with self._connecting:
+            if self._client is not None and self._injected is None:
+                self._client.close()
+            self._client = None
+
+    def fingerprints(self) -> Mapping[str, str]:
+        """See `VectorIndex.fingerprints`."""
+        stored: dict[str, str] = {}
+        offset: Any = None
+        client = self._connected()
+        while True:
+            records, offset = self._patiently(
+                client.scroll,
+                self._rules.collection,
+                limit=self._rules.page_points,
+                offset=offset,
+                with_payload=["product_id", "fingerprint"],
+            )
+            for record in records:
+                payload = record.payload or {}
+                stored[payload["product_id"]] = payload["fingerprint"]
+            if offset is None:
+                return stored
+
+    def upsert(self, products: Sequence[IndexedProduct], vectors: HalfVectors) -> None:
+        """Store or replace products, searchable when this returns; see `VectorIndex.upsert`.
+
+        Requests are cut up; one that fails leaves the earlier ones in place, each product whole.
+
+        Raises:
+            ValueError: products and vectors do not belong together.
+            IndexUnavailable: the server cannot be reached or refuses.
+        """
+        from qdrant_client import models
+
+        require_rows(products, vectors)
+        client = self._connected()
+        for start in range(0, len(products), self._rules.write_points):
+            rows = slice(start, start + self._rules.write_points)
+            points = [
+                models.PointStruct(
+                    id=str(point_id(product.product_id)), vector=vector.tolist(), payload=to_payload(product)
+                )
+                for product, vector in zip(products[rows], vectors[rows], strict=True)
+            ]
+            self._patiently(client.upsert, self._rules.collection, points=points, wait=True)
+
+    def delete(self, product_ids: Sequence[str]) -> None:
+        """See `VectorIndex.delete`."""
+        from qdrant_client import models
+
+        client = self._connected()
+        for start in range(0, len(product_ids), self._rules.page_points):
+            part = product_ids[start : start + self._rules.page_points]
+            selector = models.PointIdsList(points=[str(point_id(product_id)) for product_id in part])
+            self._patiently(client.delete, self._rules.collection, selector, wait=True)
+
+    def vectors(self, product_ids: Sequence[str]) -> Mapping[str, NDArray[np.float16]]:
+        """Return the stored vectors; see `VectorIndex.vectors`."""
+        stored: dict[str, NDArray[np.float16]] = {}
+        client = self._connected()
+        for start in range(0, len(product_ids), self._rules.write_points):
+            ids = [str(point_id(key)) for key in product_ids[start : start + self._rules.write_points]]
+            records = self._patiently(
+                client.retrieve,
+                self._rules.collection,
+                ids,
+                with_payload=["product_id"],
+                with_vectors=True,
+            )
+            for record in records:
+                stored[(record.payload or {})["product_id"]] = np.array(record.vector, np.float16)
+        return stored
+
+    def nearest(self, vector: NDArray[np.float16], *, limit: int, where: SearchFilter | None = None) -> list[Neighbour]:
+        """Return the nearest products; see `VectorIndex.nearest`.
+
+        Raises:
+            IndexUnavailable: the server cannot be reached or refuses.
+        """
+        from qdrant_client import models
+
+        if limit <= 0:
+            return []
+        found = self._patiently(
+            self._connected().query_points,
+            self._rules.collection,
+            query=vector.tolist(),
+            limit=limit,
+            query_filter=_filter(where or SearchFilter()),
+            search_params=models.SearchParams(hnsw_ef=max(limit, self._rules.ef_search)),
+        )
+        return [
+            Neighbour(product=from_payload(hit.payload or {}), similarity=as_similarity(hit.score))
+            for hit in found.points
+        ]
+
+    def _patiently(self, request: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Send a request, again while the server is away or busy (every request may be repeated)."""
+        from qdrant_client.common.client_exceptions import QdrantException
+        from qdrant_client.http.exceptions import ApiException
+
+        attempts = Retrying(
+            retry=retry_if_exception(_passes),
+            wait=_pause,
+            stop=stop_after_delay(self._rules.patience_seconds),
+            reraise=True,
+        )
+        try:
+            return attempts(request, *args, **kwargs)
+        except (ApiException, QdrantException) as error:
+            raise IndexUnavailable(f"Qdrant at {self._url}: {_explained(error)}") from error
+
+    def _connected(self) -> "QdrantClient":
+        with self._connecting:
+            if self._client is None:
+                client = self._injected or self._connect()
+                self._patiently(self._ensure_collection, client)
+                self._client = client
+            return self._client
+
+    def _connect(self) -> "QdrantClient":
+        from qdrant_client import QdrantClient
+
+        return QdrantClient(
+            url=self._url,
+            api_key=self._api_key,
+            timeout=self._rules.timeout_seconds,
+            check_compatibility=False,
+        )
+
+    def _ensure_collection(self, client: "QdrantClient") -> None:
+        from qdrant_client import models
+        from qdrant_client.http.exceptions import UnexpectedResponse
+
+        if client.collection_exists(self._rules.collection):
+            return
+        try:
+            client.create_collection(self._rules.collection, vectors_config=_vector_params())
+        except UnexpectedResponse as error:
+            if error.status_code != _CONFLICT:  # another process made it since the question
+                raise
+        for field in KEYWORD_FIELDS:
+            client.create_payload_index(self._rules.collection, field, models.PayloadSchemaType.KEYWORD)
+        client.create_payload_index(self._rules.collection, PRICE_FIELD, models.PayloadSchemaType.FLOAT)
+
+
+def _vector_params() -> "models.VectorParams":
+    from qdrant_client import models
+
+    return models.VectorParams(size=DIMENSIONS, distance=models.Distance.DOT, datatype=models.Datatype.FLOAT16)
+
+
+def _filter(where: SearchFilter) -> "models.Filter | None":
+    from qdrant_client import models
+
+    conditions: list[models.Condition] = [
+        models.FieldCondition(key=field, match=models.MatchValue(value=value))
+        for field, value in keywords(where).items()
+    ]
+    if bounds := price_range(where):
+        lowest, highest = bounds
+        conditions.append(models.FieldCondition(key=PRICE_FIELD, range=models.Range(gte=lowest, lte=highest)))
+    return models.Filter(must=conditions) if conditions else None
+
+
+def _passes(error: BaseException) -> bool:
+    """Whether trying again may help: no answer, an overloaded server, an error of its own."""
+    from qdrant_client.common.client_exceptions import ResourceExhaustedResponse
+    from qdrant_client.http.exceptions import ResponseHandlingException, UnexpectedResponse
+
+    if isinstance(error, UnexpectedResponse):
+        status = error.status_code or _SERVER_ERROR
+        return status == _TOO_MANY_REQUESTS or status >= _SERVER_ERROR
+    return isinstance(error, ResourceExhaustedResponse | ResponseHandlingException)
+
+
+def _pause(state: RetryCallState) -> float:
+    """As long as the server asks for, or else a growing pause with jitter."""
+    from qdrant_client.common.client_exceptions import ResourceExhaustedResponse
+
+    error = state.outcome.exception() if state.outcome else None
+    if isinstance(error, ResourceExhaustedResponse):
+        return float(error.retry_after_s)
+    return wait_random_exponential(multiplier=0.1, max=2)(state)
+
+
+def _explained(error: Exception) -> str:
+    source = getattr(error, "source", None)
+    return " ".join(str(source or error).split())
