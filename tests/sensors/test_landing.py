@@ -1,0 +1,230 @@
+"""The landing sensor against a real bucket and a real ledger: overwritten, late, deleted, repeated feeds."""
+
+import uuid
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from time import sleep
+from typing import Any
+
+import dagster as dg
+import psycopg
+import pytest
+from sqlalchemy.engine import make_url
+
+from assets.batches import BATCHES
+from assets.listings.ports import DeliveryGone
+from orchestration.settings import Endpoints
+from resources.batch_book import PostgresBatchBook, UnknownBatch
+from resources.landing_zone import LandingBucket
+from resources.object_store import ObjectStore
+from resources.warehouse import Warehouse
+from sensors.landing import MAX_ATTEMPTS, PATIENCE, build_landing_sensor, look, release_lost_requests
+
+pytestmark = pytest.mark.stack
+
+CONTRACTS = b"""
+feeds:
+  - {source: acme, path: offers.csv, format: csv, currency: EUR}
+  - {source: zeta, path: "delta-*.csv", format: csv, mode: delta}
+"""
+OFFERS = b"listing_id,title\n1,Kettle\n"
+
+
+@pytest.fixture
+def zone(stack: Endpoints) -> LandingBucket:
+    store = ObjectStore(stack.s3_endpoint, stack.s3_access_key, stack.s3_secret_key, stack.s3_region)
+    bucket = f"landing-{uuid.uuid4().hex[:8]}"
+    store.ensure_bucket(bucket)
+    zone = LandingBucket(store, bucket)
+    zone.deliver_bytes(CONTRACTS, "shops/feeds.yaml")
+    return zone
+
+
+@pytest.fixture(scope="module")
+def warehouse(stack: Endpoints) -> Iterator[Warehouse]:
+    name = f"landing_{uuid.uuid4().hex[:8]}"
+    admin = make_url(stack.database_url).set(drivername="postgresql").render_as_string(hide_password=False)
+    with psycopg.connect(admin, autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name}")
+        warehouse = Warehouse(make_url(stack.database_url).set(database=name).render_as_string(hide_password=False))
+        warehouse.migrate()
+        yield warehouse
+        warehouse.close()
+        connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture
+def book(zone: LandingBucket, warehouse: Warehouse) -> Iterator[PostgresBatchBook]:
+    yield PostgresBatchBook(warehouse, zone.bucket)
+    with warehouse.transaction() as transaction:
+        transaction.execute("TRUNCATE catalog.deliveries, catalog.batches CASCADE")
+
+
+@pytest.fixture
+def instance() -> Iterator[dg.DagsterInstance]:
+    with dg.DagsterInstance.ephemeral() as instance:
+        yield instance
+
+
+def tick(zone: LandingBucket, book: PostgresBatchBook, instance: dg.DagsterInstance) -> list[str]:
+    """Evaluate the real sensor once and return the partitions it asks to run."""
+    context = dg.build_sensor_context(instance=instance, resources={"landing_zone": zone, "batch_book": book})
+    result: Any = build_landing_sensor("ingest")(context)
+    if isinstance(result, dg.SkipReason):
+        return []
+    (added,) = result.dynamic_partitions_requests
+    requested = [str(request.partition_key) for request in result.run_requests]
+    assert added.partitions_def_name == BATCHES.name
+    assert added.partition_keys == requested
+    return requested
+
+
+def states(book: PostgresBatchBook) -> list[tuple[str, str]]:
+    return [(row["object_key"], row["state"]) for row in book.deliveries().to_pylist()]
+
+
+def test_a_delivered_feed_is_requested_once(
+    zone: LandingBucket, book: PostgresBatchBook, instance: dg.DagsterInstance
+) -> None:
+    zone.deliver_bytes(OFFERS, "shops/offers.csv")
+    (batch_key,) = tick(zone, book, instance)
+    assert tick(zone, book, instance) == []
+    batch = book.batch(batch_key)
+    assert (batch.source, batch.object_key, batch.is_snapshot) == ("acme", "shops/offers.csv", True)
+    assert batch.contract["currency"] == "EUR"
+    assert states(book) == [("shops/offers.csv", "requested")]
+
+
+def test_an_overwritten_feed_is_a_new_batch_and_the_unread_version_is_written_off(
+    zone: LandingBucket, book: PostgresBatchBook, instance: dg.DagsterInstance
+) -> None:
+    zone.deliver_bytes(OFFERS, "shops/offers.csv")
+    (first,) = look(zone, book).waiting
+    zone.deliver_bytes(OFFERS + b"2,Toaster\n", "shops/offers.csv")
+    (second,) = tick(zone, book, instance)
+    assert first != second
+    assert sorted(state for _, state in states(book)) == ["requested", "superseded"]
+    # One that a run is reading already ends by that run.
+    zone.deliver_bytes(OFFERS + b"3,Mixer\n", "shops/offers.csv")
+    assert len(tick(zone, book, instance)) == 1
+    assert sorted(state for _, state in states(book)) == ["requested", "requested", "superseded"]
+
+
+def test_deleting_the_newest_object_loses_no_other(
+    zone: LandingBucket, book: PostgresBatchBook, instance: dg.DagsterInstance
+) -> None:
+    for number in (1, 2):
+        zone.deliver_bytes(OFFERS + f"{number}0,Pan\n".encode(), f"shops/delta-{number}.csv")
+    assert len(tick(zone, book, instance)) == 2
+    zone.store.delete(zone.bucket, "shops/delta-2.csv")
+    assert tick(zone, book, instance) == []
+    # A key that sorts before all known ones: a cursor over keys would pass over it.
+    zone.deliver_bytes(OFFERS + b"9,Late\n", "shops/delta-0.csv")
+    (late,) = tick(zone, book, instance)
+    assert book.batch(late).object_key == "shops/delta-0.csv"
+
+
+def test_the_same_bytes_again_are_written_down_and_not_run(
+    zone: LandingBucket, book: PostgresBatchBook, instance: dg.DagsterInstance
+) -> None:
+    zone.deliver_bytes(OFFERS, "shops/delta-1.csv")
+    (batch_key,) = tick(zone, book, instance)
+    zone.deliver_bytes(OFFERS, "shops/delta-2.csv")
+    assert tick(zone, book, instance) == []
+    assert [row["batch_key"] for row in book.deliveries().to_pylist()] == [batch_key, batch_key]
+
+
+def test_of_two_sensors_one_gets_the_batch(zone: LandingBucket, book: PostgresBatchBook) -> None:
+    zone.deliver_bytes(OFFERS, "shops/offers.csv")
+    waiting = look(zone, book).waiting
+    assert book.claim(waiting) == list(waiting)
+    assert book.claim(waiting) == []
+
+
+def test_an_undeclared_file_is_ignored_until_a_contract_declares_it(
+    zone: LandingBucket, book: PostgresBatchBook, instance: dg.DagsterInstance
+) -> None:
+    zone.deliver_bytes(OFFERS, "shops/surprise.csv")
+    assert tick(zone, book, instance) == []
+    assert states(book) == [("shops/surprise.csv", "ignored")]
+    zone.deliver_bytes(CONTRACTS + b"  - {source: new, path: surprise.csv, format: csv}\n", "shops/feeds.yaml")
+    (batch_key,) = tick(zone, book, instance)
+    assert book.batch(batch_key).source == "new"
+    assert states(book) == [("shops/surprise.csv", "requested")]
+
+
+def test_a_broken_contract_is_reported_and_its_feeds_wait(
+    zone: LandingBucket, book: PostgresBatchBook, instance: dg.DagsterInstance
+) -> None:
+    zone.deliver_bytes(b"feeds: [{source: acme, path: offers.csv, format: cvs}]", "shops/feeds.yaml")
+    zone.deliver_bytes(OFFERS, "shops/offers.csv")
+    landed = look(zone, book)
+    assert landed.arrivals == ()
+    (problem,) = landed.problems
+    assert "shops/feeds.yaml" in problem
+    assert "did you mean 'csv'?" in problem
+    assert states(book) == []
+    zone.deliver_bytes(CONTRACTS, "shops/feeds.yaml")
+    assert len(tick(zone, book, instance)) == 1
+
+
+def test_a_corrected_contract_takes_effect_on_what_was_taken_in_already(
+    zone: LandingBucket, book: PostgresBatchBook, instance: dg.DagsterInstance
+) -> None:
+    zone.deliver_bytes(OFFERS, "shops/offers.csv")
+    (batch_key,) = tick(zone, book, instance)
+    book.refuse(batch_key, "the currency is wrong")
+    assert [refusal["object_key"] for refusal in book.refusals()] == ["shops/offers.csv"]
+    assert tick(zone, book, instance) == []
+    zone.deliver_bytes(CONTRACTS.replace(b"EUR", b"USD"), "shops/feeds.yaml")
+    assert tick(zone, book, instance) == [batch_key]
+    assert book.batch(batch_key).contract["currency"] == "USD"
+    assert book.refusals() == []
+    assert tick(zone, book, instance) == []
+
+
+def test_refused_bytes_delivered_again_are_tried_again_and_repeats_keep_the_contract(
+    zone: LandingBucket, book: PostgresBatchBook, instance: dg.DagsterInstance
+) -> None:
+    zone.deliver_bytes(OFFERS, "shops/offers.csv")
+    (batch_key,) = tick(zone, book, instance)
+    book.refuse(batch_key, "the disk was full")
+    sleep(1.1)  # the store tells times of delivery apart by the second
+    zone.deliver_bytes(OFFERS, "shops/offers.csv")
+    assert tick(zone, book, instance) == [batch_key]
+
+
+def test_a_version_that_is_gone_is_said_to_be_gone(zone: LandingBucket, tmp_path: Path) -> None:
+    zone.deliver_bytes(OFFERS, "shops/offers.csv")
+    (listed,) = (version for version in zone.versions() if version.key == "shops/offers.csv")
+    assert zone.fetch(listed.key, listed.etag, tmp_path).read_bytes() == OFFERS
+    zone.deliver_bytes(OFFERS + b"2,Toaster\n", "shops/offers.csv")
+    with pytest.raises(DeliveryGone, match=r"offers\.csv"):
+        zone.fetch(listed.key, listed.etag, tmp_path)
+
+
+def test_a_lost_request_waits_again_and_is_given_up_in_the_end(
+    zone: LandingBucket, book: PostgresBatchBook, instance: dg.DagsterInstance
+) -> None:
+    zone.deliver_bytes(OFFERS, "shops/offers.csv")
+    for _ in range(MAX_ATTEMPTS):
+        assert len(tick(zone, book, instance)) == 1
+        release_lost_requests(book, instance, datetime.now(UTC))
+        assert [state for _, state in states(book)] == ["requested"], "it has hardly begun"
+        release_lost_requests(book, instance, datetime.now(UTC) + PATIENCE + timedelta(seconds=1))
+    ((_, state),) = states(book)
+    assert state == "failed"
+    (row,) = book.deliveries().to_pylist()
+    assert f"its run never started, {MAX_ATTEMPTS} times" in row["reason"]
+
+
+def test_an_unreachable_bucket_is_not_an_empty_one(zone: LandingBucket, book: PostgresBatchBook) -> None:
+    gone = LandingBucket(zone.store, "no-such-bucket-anywhere")
+    with pytest.raises(Exception, match="no-such-bucket-anywhere"):
+        look(gone, book)
+
+
+def test_an_unknown_batch_is_named(book: PostgresBatchBook) -> None:
+    with pytest.raises(UnknownBatch, match="acme-0"):
+        book.batch("acme-0")
