@@ -1,0 +1,1 @@
+"""The composition root, the jobs, and the command line."""

@@ -1,0 +1,221 @@
+"""The `offerline` command.
+
+Belongs here: the commands, their help and what they print. Not here: the stack's commands (see `cli_stack`), what the
+commands do (see `refresh`, `delivery`, `report`).
+"""
+
+import dataclasses
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from decimal import Decimal
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from orchestration import cli_stack
+from orchestration.cli_stack import explained
+from orchestration.settings import UserError
+
+if TYPE_CHECKING:
+    from orchestration.context import Platform
+
+app = typer.Typer(
+    name="offerline",
+    help="Turns the product listings of many shops into one catalogue.\n\n"
+    "Start with [bold]offerline run samples[/bold]; look around with [bold]offerline up[/bold].",
+    rich_markup_mode="rich",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+benchmark = typer.Typer(help="Measure quality and cost; prints figures, asserts nothing.", no_args_is_help=True)
+app.add_typer(benchmark, name="benchmark")
+cli_stack.register(app)
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead, for programs.")]
+
+
+@app.command()
+def run(
+    feeds: Annotated[
+        Path | None,
+        typer.Argument(help="Folder with a feeds.yaml and the feeds it declares; without it, what has landed already."),
+    ] = None,
+    stay: Annotated[
+        bool, typer.Option("--stay", help="Leave everything running afterwards, with Dagster's and MLflow's pages.")
+    ] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Make the whole catalogue again even where nothing changed.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Land the feeds of a folder and bring the whole catalogue up to date.
+
+    Starts the services it needs, delivers the folder's feeds to the landing bucket, runs Dagster's jobs in this process
+    (one per delivered batch, then one for the whole catalogue) and prints what came out. Landing the same feeds again
+    changes nothing. Ends with exit code 1 when a run or a blocking check failed.
+    """
+    from orchestration.run_command import run_feeds
+
+    with explained():
+        succeeded = run_feeds(feeds, stay=stay, force=force, as_json=as_json)
+    if not succeeded:
+        raise typer.Exit(1)
+
+
+@app.command()
+def land(
+    file: Annotated[Path, typer.Argument(help="The feed to deliver; .gz and .zst are read as they are.")],
+    source: Annotated[str, typer.Option("--source", help="The shop it comes from, as its contract calls it.")],
+) -> None:
+    """Deliver one feed to the landing bucket, as a shop would.
+
+    The landing sensor (offerline up) takes it in within seconds; offerline run does it at once. The contract is the one
+    that the bucket holds for the source; for a new source one is made from the file's ending, and the file's columns
+    must then have the canonical names (listing_id, title, price, ...).
+    """
+    from orchestration.delivery import deliver_file
+
+    with _platform() as platform:
+        refused = [row["object_key"] for row in platform.parts.batch_book.refusals()]
+        delivered = deliver_file(file, source, platform.parts.landing_zone, again=refused)
+        state = "is there already" if delivered.unchanged else "delivered"
+        Console().print(f"{escape(delivered.object_key)} {state}", highlight=False)
+
+
+@app.command()
+def search(
+    text: Annotated[str, typer.Argument(help="What to look for, in any words.")],
+    backend: Annotated[Literal["pgvector", "qdrant"], typer.Option(help="Which index answers.")] = "pgvector",
+    brand: Annotated[str | None, typer.Option(help="Only this brand; upper and lower case are equal.")] = None,
+    source: Annotated[str | None, typer.Option(help="Only offers of this source.")] = None,
+    min_price: Annotated[float | None, typer.Option(help="Only offers of at least this price.")] = None,
+    max_price: Annotated[float | None, typer.Option(help="Only offers of at most this price.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=1000, help="How many offers to show.")] = 10,
+    as_json: Json = False,
+) -> None:
+    """Find offers by meaning: nearest vectors to the text, with filters.
+
+    Prices are compared as numbers, whatever their currency.
+    """
+    from assets.embeddings.ports import SearchFilter
+    from orchestration.tables import search_table
+
+    where = SearchFilter(brand=brand, source=source, min_price=_money(min_price), max_price=_money(max_price))
+    with _platform() as platform:
+        index = platform.parts.pgvector if backend == "pgvector" else platform.parts.qdrant
+        (vector,) = platform.parts.embedder.embed([text])
+        found = index.nearest(vector, limit=limit, where=where)
+    if as_json:
+        _print_json([{**dataclasses.asdict(hit.product), "similarity": hit.similarity} for hit in found])
+    elif found:
+        Console().print(search_table(found))
+    else:
+        Console().print("No offer meets these conditions; is the catalogue filled? (offerline run samples)")
+
+
+@app.command()
+def show(
+    cluster_id: Annotated[str, typer.Argument(help="A cluster's id, of today or of any day before.")],
+    as_json: Json = False,
+) -> None:
+    """Show a cluster: its summary, its offers from cheapest to dearest, and what happened to it.
+
+    An id of a cluster that was merged or split leads to the clusters that hold its members now.
+    """
+    from orchestration import report
+    from orchestration.tables import print_cluster
+
+    with _platform() as platform:
+        clusters = report.show(platform.parts.warehouse, cluster_id)
+    if as_json:
+        _print_json([dataclasses.asdict(cluster) for cluster in clusters])
+        return
+    console = Console()
+    if not clusters:
+        console.print(f"Every member of {cluster_id} has left its shop.")
+    for cluster in clusters:
+        print_cluster(console, cluster)
+
+
+@app.command()
+def explain(
+    left: Annotated[str, typer.Argument(help="An offer, as source:listing_id.")],
+    right: Annotated[str, typer.Argument(help="Another one.")],
+    as_json: Json = False,
+) -> None:
+    """Explain why two offers are, or are not, the same product.
+
+    Prints the evidence as contributions to the log-odds, a hard conflict where there is one, and what the clustering
+    made of the pair.
+    """
+    from orchestration.explaining import explain_offers
+    from orchestration.tables import print_explanation
+
+    with _platform() as platform:
+        explanation = explain_offers(platform.parts.warehouse, platform.parts.embedder, left, right)
+    if as_json:
+        _print_json(dataclasses.asdict(explanation))
+    else:
+        print_explanation(Console(), explanation)
+
+
+@benchmark.command()
+def matching(
+    folders: Annotated[
+        list[Path],
+        typer.Argument(exists=True, help="Folders with feeds.yaml, feeds and a truth.csv; files are left out."),
+    ],
+    json_file: Annotated[Path | None, typer.Option("--json", help="Also write the figures to this file.")] = None,
+    hide_sellers: Annotated[
+        bool, typer.Option("--hide-sellers", help="Read every folder as one source that names no seller.")
+    ] = False,
+) -> None:
+    """Score the matcher end to end on offers whose truth is known, with one configuration for all folders.
+
+    Pairwise precision, recall and F1 over all true pairs, B-cubed F1, candidate recall and candidates per offer. The
+    truth is read after the clusters are made. Needs no servers.
+    """
+    from benchmarks.matching import benchmark_matching
+    from orchestration.settings import load_settings
+    from orchestration.tables import matching_table
+
+    with explained(), Console(stderr=True).status("starting") as status:
+        results = benchmark_matching(
+            [folder for folder in folders if folder.is_dir()],
+            cache=load_settings().home / "benchmarks",
+            hide_sellers=hide_sellers,
+            progress=lambda folder: status.update(f"matching {folder}"),
+        )
+    Console().print(matching_table(results))
+    if json_file is not None:
+        with explained():
+            _write(json_file, json.dumps(results, indent=2) + "\n")
+
+
+@contextmanager
+def _platform() -> "Iterator[Platform]":
+    """Enter the platform, with its start shown where it takes a while, and errors of use as one clear line."""
+    from orchestration.context import Platform
+
+    with explained():
+        platform = Platform.enter()
+        yield platform
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"{path} cannot be written: {error.strerror}") from error
+
+
+def _money(value: float | None) -> Decimal | None:
+    return None if value is None else Decimal(str(value))
+
+
+def _print_json(value: Sequence[Any] | dict[str, Any]) -> None:
+    typer.echo(json.dumps(value, default=str, ensure_ascii=False, indent=2))

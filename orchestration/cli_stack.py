@@ -1,0 +1,211 @@
+"""The commands `up`, `down`, `status` and `psql`: the embedded stack at a person's hand.
+
+Belongs here: what these commands print. Not here: how servers are started (stack.py), other commands (cli.py).
+"""
+
+import dataclasses
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Annotated, NoReturn
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+from rich.table import Table
+from sqlalchemy.engine import make_url
+
+from orchestration.postgres import psql_command, without_password
+from orchestration.settings import Endpoints, UserError, endpoints, load_settings
+from orchestration.stack import ServiceStatus, Stack
+
+TITLES = {
+    "postgres": "PostgreSQL",
+    "s3": "S3 object store",
+    "webserver": "Dagster UI",
+    "daemon": "Dagster daemon",
+    "mlflow": "MLflow UI",
+}
+COLOURS = {"running": "green", "external": "cyan", "starting": "yellow", "failed": "red", "stopped": "dim"}
+
+
+@contextmanager
+def explained(console: Console | None = None) -> Iterator[None]:
+    """Turn the errors that are meant for a person into one clear message and exit code 1."""
+    try:
+        yield
+    except UserError as error:
+        _fail(str(error), error, console)
+    except PermissionError as error:
+        _fail(f"no permission for {error.filename}: is it another user's folder?", error, console)
+    except Exception as error:
+        if not isinstance(error, _meant_for_people()):
+            raise
+        _fail(str(error), error, console)
+
+
+def _meant_for_people() -> tuple[type[Exception], ...]:
+    """Return the errors of rooms and resources whose messages say what a person can do; imported when one is raised."""
+    from assets.clusters.quality import TruthError
+    from assets.embeddings.incremental import VectorsMissing
+    from assets.listings.feeds import ContractError, FeedUnreadable
+    from benchmarks.matching import NotABenchmark
+    from resources.dbt_runner import DbtProjectBroken
+    from resources.object_errors import ObjectStoreError
+    from resources.sentence_model import ModelNotFound
+    from resources.vector_index import IndexUnavailable
+    from resources.warehouse import WarehouseError
+
+    return (
+        ContractError,
+        DbtProjectBroken,
+        FeedUnreadable,
+        IndexUnavailable,
+        ModelNotFound,
+        NotABenchmark,
+        ObjectStoreError,
+        TruthError,
+        VectorsMissing,
+        WarehouseError,
+    )
+
+
+def _fail(message: str, cause: Exception, console: Console | None) -> NoReturn:
+    shown = console or Console(stderr=True)
+    shown.print(f"[red]error:[/red] {escape(message)}", highlight=False, soft_wrap=True)
+    raise typer.Exit(1) from cause
+
+
+class StackProgress:
+    """A line per server with a spinner and the seconds it took; use it as `Stack.start`'s `progress`."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._display = Progress(
+            SpinnerColumn(finished_text="[green]✓[/green]"),
+            TextColumn("{task.fields[title]:<16}"),
+            TextColumn("{task.description}", style="dim"),
+            TimeElapsedColumn(),
+            console=console,
+        )
+        self._tasks: dict[str, TaskID] = {}
+
+    def __enter__(self) -> "StackProgress":
+        self._display.start()
+        return self
+
+    def __exit__(self, *failure: object) -> None:
+        self._display.stop()
+
+    def __call__(self, server: str, news: str) -> None:
+        """Show `news` of a server ('' for the stack itself)."""
+        if not server:
+            self._console.print(f"[yellow]recovered:[/yellow] {news}", highlight=False)
+            return
+        if server not in self._tasks:
+            self._tasks[server] = self._display.add_task(news, title=TITLES.get(server, server), total=1)
+        done = news in ("ready", "stopped")
+        self._display.update(self._tasks[server], description=news, completed=1 if done else 0)
+
+
+def up(
+    wait: Annotated[
+        bool, typer.Option("--wait", help="Also wait for MLflow's page, which follows some seconds later.")
+    ] = False,
+) -> None:
+    """Start the servers and leave them running.
+
+    PostgreSQL, the S3 server, Dagster's UI and daemon, MLflow's UI: real
+    servers on 127.0.0.1. Their data, ports and passwords live in .offerline
+    (or OFFERLINE_HOME) and are found again at the next start. Starting twice
+    changes nothing; what a killed stack left behind is recovered.
+
+    A service whose URL is configured is used and not started:
+    OFFERLINE_DATABASE_URL, OFFERLINE_S3_ENDPOINT, MLFLOW_TRACKING_URI.
+
+    End it with offerline down.
+    """
+    console = Console()
+    with explained():
+        stack = Stack(load_settings())
+        with StackProgress(console) as progress:
+            where = stack.start("ui", progress)
+            if wait:
+                stack.wait(["mlflow"], progress)
+        _print_addresses(console, where, mlflow_follows=not stack.answers("mlflow"))
+
+
+def down() -> None:
+    """Stop exactly what `offerline up` or `offerline run` started. Nothing is deleted."""
+    console = Console()
+    with explained():
+        stack = Stack(load_settings())
+        with StackProgress(console) as progress:
+            stopped = stack.stop(progress)
+        console.print("Stopped." if stopped else f"Nothing was running in {stack.settings.home}.", highlight=False)
+
+
+def status(
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON list, for programs.")] = False,
+) -> None:
+    """Show every server: state, process, address, age and memory.
+
+    The memory includes child processes. States: running, starting, stopped,
+    failed, external (configured by a URL, not ours to start).
+    """
+    with explained():
+        found = Stack(load_settings()).status()
+    if as_json:
+        typer.echo(json.dumps([dataclasses.asdict(server) for server in found]))
+    else:
+        Console().print(_table(found))
+
+
+def psql() -> None:
+    """Open a psql shell on the warehouse (schemas catalog, marts)."""
+    with explained():
+        command = psql_command(endpoints(load_settings()))
+    os.execv(command[0], command)  # noqa: S606 (the terminal becomes psql's own)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the stack's commands to the command line."""
+    for command in (up, down, status, psql):
+        app.command()(command)
+
+
+def _print_addresses(console: Console, where: Endpoints, *, mlflow_follows: bool) -> None:
+    database = without_password(make_url(where.database_url)).render_as_string()
+    console.print()
+    for title, address, note in (
+        ("Dagster UI", where.dagster_url, ""),
+        ("MLflow UI", where.mlflow_url, "follows in some seconds" if mlflow_follows else ""),
+        ("S3 endpoint", where.s3_endpoint, f"buckets {where.landing_bucket} and {where.artifacts_bucket}"),
+        ("PostgreSQL", database, "shell: offerline psql"),
+    ):
+        console.print(f"{title:<12} [bold]{address}[/bold]  [dim]{note}[/dim]", highlight=False, soft_wrap=True)
+    console.print("\nStop it with [bold]offerline down[/bold].", highlight=False)
+
+
+def _table(found: list[ServiceStatus]) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for title in ("server", "state", "pid", "address", "up", "memory"):
+        table.add_column(title, justify="right" if title in ("pid", "up", "memory") else "left")
+    for server in found:
+        colour = COLOURS[server.state]
+        table.add_row(
+            TITLES[server.name],
+            f"[{colour}]{server.state}[/{colour}]",
+            str(server.pid or ""),
+            server.address,
+            str(timedelta(seconds=round(server.uptime))) if server.uptime is not None else "",
+            f"{server.memory / 2**20:.0f} MB" if server.memory is not None else "",
+        )
+    total = sum(server.memory or 0 for server in found)
+    if total:
+        table.add_section()
+        table.add_row("", "", "", "", "", f"{total / 2**20:.0f} MB")
+    return table

@@ -1,0 +1,129 @@
+"""Delivering feeds from a local folder or file into the landing bucket.
+
+Belongs here: which files of a folder are feeds, and under which key they land. Not here: what happens to them then.
+"""
+
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+import yaml
+
+from assets.listings.feeds import FeedContracts, FeedFormat, load_contracts
+from orchestration.settings import UserError
+from resources.landing_zone import TRUTH_FILE, LandingBucket, etag_of
+from sensors.deliveries import CONTRACTS_FILE
+
+#: Endings by which a feed without a contract is recognised, compression left out.
+FORMAT_OF_SUFFIX = {
+    ".csv": FeedFormat.CSV,
+    ".tsv": FeedFormat.TSV,
+    ".jsonl": FeedFormat.JSONL,
+    ".ndjson": FeedFormat.JSONL,
+    ".parquet": FeedFormat.PARQUET,
+    ".xml": FeedFormat.GOOGLE_MERCHANT,
+    ".jsonld": FeedFormat.SCHEMA_ORG,
+}
+COMPRESSIONS = (".gz", ".zst", ".zstd")
+
+
+class DeliveryError(UserError):
+    """A folder or file cannot be delivered; the message says what was expected."""
+
+
+@dataclass(frozen=True, slots=True)
+class Delivered:
+    """One file of a delivery: where it landed, and whether the bucket had the same bytes there already."""
+
+    path: Path
+    object_key: str
+    unchanged: bool
+
+
+def deliver_folder(folder: Path, zone: LandingBucket, *, again: Collection[str] = ()) -> Iterator[Delivered]:
+    """Deliver a folder's contracts, its truth file if it has one, and every declared feed, under the folder's name.
+
+    The contracts come first, so that whoever looks meanwhile does not find feeds that nobody declared. What the bucket
+    holds already is left alone, but for the keys in `again`: what was refused may be taken in this time.
+
+    Raises:
+        DeliveryError: the folder does not exist, has no `feeds.yaml`, or a declared feed has no file.
+        ContractError: the `feeds.yaml` cannot be used.
+    """
+    declaration = folder / CONTRACTS_FILE
+    if not declaration.is_file():
+        raise DeliveryError(f"{folder}: expected a folder with a {CONTRACTS_FILE} that declares its feeds")
+    contracts = load_contracts(declaration.read_bytes(), origin=str(declaration))
+    files = _declared_files(folder, contracts)
+    present = {key: etag for key, etag in _present(zone).items() if key not in again}
+    prefix = folder.resolve().name
+    truth = folder / TRUTH_FILE
+    for path in (declaration, *([truth] if truth.is_file() else []), *files):
+        yield _deliver(path, f"{prefix}/{path.relative_to(folder).as_posix()}", zone, present)
+
+
+def deliver_file(path: Path, source: str, zone: LandingBucket, *, again: Collection[str] = ()) -> Delivered:
+    """Deliver one file of a source, by the contract that the bucket holds for it or by a new one for its format.
+
+    What the bucket holds already is left alone, but for the keys in `again`.
+
+    Raises:
+        DeliveryError: the file does not exist, or no contract is known and its ending names no format.
+    """
+    if not path.is_file():
+        raise DeliveryError(f"{path}: expected a file")
+    present = {key: etag for key, etag in _present(zone).items() if key not in again}
+    for key in sorted(key for key in present if PurePosixPath(key).name == CONTRACTS_FILE):
+        contracts = load_contracts(zone.read(key), origin=key)
+        prefix = PurePosixPath(key).parent
+        feeds = [feed for feed in contracts if feed.source == source]
+        fitting = [feed for feed in feeds if not feed.is_exact and contracts.match(path.name) is feed]
+        if fitting:
+            return _deliver(path, str(prefix / path.name), zone, present)
+        if len(feeds) == 1 and feeds[0].is_exact:
+            return _deliver(path, str(prefix / feeds[0].path), zone, present)
+        if feeds:
+            expected = ", ".join(feed.path for feed in feeds)
+            raise DeliveryError(f"{path.name} fits none of {source}'s feeds in {key}; expected {expected}")
+    zone.deliver_bytes(_contract_for(path, source), f"{source}/{CONTRACTS_FILE}")
+    return _deliver(path, f"{source}/{path.name}", zone, present)
+
+
+def _present(zone: LandingBucket) -> dict[str, str]:
+    """Return `object key -> ETag` of everything in the bucket."""
+    return {version.key: version.etag for version in zone.versions()}
+
+
+def _declared_files(folder: Path, contracts: FeedContracts) -> list[Path]:
+    files = [
+        path
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and contracts.match(path.relative_to(folder).as_posix()) is not None
+    ]
+    found = {id(contracts.match(path.relative_to(folder).as_posix())) for path in files}
+    missing = [feed.path for feed in contracts if id(feed) not in found]
+    if missing:
+        raise DeliveryError(f"{folder / CONTRACTS_FILE} declares {', '.join(missing)}, but {folder} has no such file")
+    return files
+
+
+def _deliver(path: Path, object_key: str, zone: LandingBucket, present: dict[str, str]) -> Delivered:
+    if present.get(object_key) == etag_of(path):
+        return Delivered(path, object_key, unchanged=True)
+    zone.deliver(path, object_key)
+    return Delivered(path, object_key, unchanged=False)
+
+
+def _contract_for(path: Path, source: str) -> bytes:
+    suffixes = [suffix for suffix in path.suffixes if suffix not in COMPRESSIONS]
+    feed_format = FORMAT_OF_SUFFIX.get(suffixes[-1] if suffixes else "")
+    if feed_format is None:
+        known = ", ".join(FORMAT_OF_SUFFIX)
+        raise DeliveryError(
+            f"no contract of source {source!r} is in the landing bucket, and {path.name} ends in none of {known}; "
+            f"land a folder with a {CONTRACTS_FILE} first (offerline run FOLDER)"
+        )
+    feed = {"source": source, "path": path.name, "format": feed_format.value}
+    contract = yaml.safe_dump({"feeds": [feed]}, sort_keys=False).encode()
+    load_contracts(contract, origin=f"a contract for --source {source}")  # what cannot be read must not be delivered
+    return contract

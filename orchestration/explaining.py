@@ -1,0 +1,47 @@
+"""Why two offers are, or are not, the same product.
+
+Belongs here: matching the current catalogue again to look inside. Not here: the explanation itself (see the clusters
+room), printing (see `tables`).
+"""
+
+import pyarrow as pa
+
+from assets.catalogue import Catalogue, select, sql
+from assets.clusters.explanation import Explanation, explain
+from assets.clusters.matching import match
+from assets.clusters.vectors import aligned_vectors
+from assets.embeddings.incremental import KnownVectors, assemble
+from assets.embeddings.ports import TextEmbedder
+from assets.embeddings.schema import EMBEDDED_TEXTS
+from assets.products.schema import CURRENT_PRODUCTS
+from orchestration.settings import UserError
+
+
+class UnknownOffer(UserError):
+    """An offer is not in the current catalogue; the message says which."""
+
+
+def explain_offers(catalogue: Catalogue, embedder: TextEmbedder, left: str, right: str) -> Explanation:
+    """Match the current catalogue as the pipeline does and explain one pair.
+
+    The whole catalogue is matched, because a pair's score depends on its rivals.
+
+    Raises:
+        UnknownOffer: one of them is not offered now, or both are the same.
+    """
+    products = catalogue.read(
+        select(CURRENT_PRODUCTS, "catalog.products", where="delisted_at IS NULL"), CURRENT_PRODUCTS.arrow
+    )
+    known = set(products.column("product_id").to_pylist())
+    for offer in (left, right):
+        if offer not in known:
+            raise UnknownOffer(
+                f"{offer!r} is not offered now; expected source:listing_id, as offerline search shows it"
+            )
+    if left == right:
+        raise UnknownOffer(f"{left!r} is compared with itself; expected two offers")
+    version = embedder.model_version
+    kept = catalogue.read(sql("assets.embeddings", "known_vectors"), EMBEDDED_TEXTS, model_version=version)
+    vectors = KnownVectors.of(kept, version)
+    embeddings: pa.Table = assemble(products, vectors, version)
+    return explain(match(products, aligned_vectors(products, embeddings)), left, right)

@@ -1,0 +1,237 @@
+"""Bringing the catalogue up to date from the command line, in this process, with Dagster's own jobs.
+
+Belongs here: which jobs run for what has landed, and telling a watcher of every asset and check. Not here: printing
+(see `cli`), deciding what is new (see `sensors.deliveries`).
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from time import monotonic, sleep
+from typing import Literal
+
+import dagster as dg
+
+from assets.batches import BATCHES
+from orchestration.jobs import CATALOGUE, INGEST
+from orchestration.runners import RUNNER_TAG, fail_dead_runs, this_process
+from resources.batch_book import PostgresBatchBook
+from resources.landing_zone import LandingBucket
+from sensors.landing import look, release_lost_requests
+
+#: How often a running job's events are read, and how often another process's batches are looked at (seconds).
+POLL_SECONDS = 0.25
+#: How long to wait for batches that another process (the landing sensor) has taken on (seconds).
+OTHERS_PATIENCE = 600.0
+#: Dagster's own log lines go to its event log; the terminal belongs to the progress display.
+QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Happening:
+    """Something a watcher may want to show: a step started or ended, or a check was evaluated."""
+
+    kind: Literal["started", "ended", "failed", "skipped", "check"]
+    run: str
+    step: str
+    seconds: float = 0.0
+    passed: bool = True
+    severity: str = ""
+    description: str = ""
+
+
+Watcher = Callable[[Happening], None]
+
+
+@dataclass(slots=True, kw_only=True)
+class Outcome:
+    """What happened in all runs of one refresh, in order; what failed; and what a person should know beside."""
+
+    happenings: list[Happening] = field(default_factory=list)
+    failures: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    def seconds_by_stage(self) -> dict[str, float]:
+        """Return the seconds of all steps, by the stage that is the first part of their name."""
+        seconds: dict[str, float] = {}
+        for happening in self.happenings:
+            if happening.kind in ("ended", "failed"):
+                stage = happening.step.split("/", 1)[0]
+                seconds[stage] = seconds.get(stage, 0.0) + happening.seconds
+        return seconds
+
+    def checks(self) -> list[Happening]:
+        """Return the evaluated checks."""
+        return [happening for happening in self.happenings if happening.kind == "check"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refresh:
+    """Runs what is due, one job after the other, in this process.
+
+    Args:
+        definitions: The code location.
+        instance: Dagster's instance, shared with the daemon where one runs.
+        zone: The landing bucket.
+        book: The ledger of deliveries.
+    """
+
+    definitions: dg.Definitions
+    instance: dg.DagsterInstance
+    zone: LandingBucket
+    book: PostgresBatchBook
+
+    def take_in(self, watch: Watcher, outcome: Outcome) -> None:
+        """Run one batch job for everything that waits; batches that another process took on are waited for.
+
+        A batch is claimed just before it runs: what is claimed and does not run for long would be taken for lost.
+        """
+        fail_dead_runs(self.instance)
+        release_lost_requests(self.book, self.instance, datetime.now(UTC))
+        outcome.failures.extend(look(self.zone, self.book).problems)
+        ours: set[str] = set()
+        while waiting := self._open("pending"):
+            claimed = self.book.claim(waiting[:1])
+            self.instance.add_dynamic_partitions(str(BATCHES.name), claimed)
+            for batch_key in claimed:
+                ours.add(batch_key)
+                self._run(INGEST.name, batch_key, watch, outcome)
+        self._await_others(ours, outcome)
+        outcome.notes.extend(f"{row['object_key']} was not taken in: {row['reason']}" for row in self.book.refusals())
+
+    def _open(self, state: str) -> list[str]:
+        """Return the batches of which a delivery is in this state, oldest first."""
+        rows = self.book.deliveries().to_pylist()
+        return list(dict.fromkeys(row["batch_key"] for row in rows if row["state"] == state))
+
+    def _await_others(self, ours: set[str], outcome: Outcome) -> None:
+        """Wait for batches that another process (the landing sensor) is taking in."""
+        deadline = monotonic() + OTHERS_PATIENCE
+        while others := [batch_key for batch_key in self._open("requested") if batch_key not in ours]:
+            if monotonic() > deadline:
+                outcome.failures.append(f"{', '.join(others)}: another process does not finish taking them in")
+                return
+            sleep(POLL_SECONDS)
+
+    def catalogue_is_due(self) -> bool:
+        """Whether a stage of the whole catalogue is missing, older than what it is made from, or of other code."""
+        graph = self.definitions.resolve_asset_graph()
+        made = {key: _newest(self.instance, key) for key in graph.materializable_asset_keys}
+        for key, own in made.items():
+            if graph.get(key).partitions_def is not None:
+                continue
+            if own is None or own.code_version != graph.get(key).code_version:
+                return True
+            for parent in graph.get(key).parent_keys:
+                upstream = made.get(parent)
+                if upstream is not None and upstream.storage_id > own.storage_id:
+                    return True
+        return False
+
+    def update_catalogue(self, watch: Watcher, outcome: Outcome) -> None:
+        """Run the job of the whole catalogue."""
+        self._run(CATALOGUE.name, None, watch, outcome)
+
+    def _run(self, job_name: str, batch_key: str | None, watch: Watcher, outcome: Outcome) -> None:
+        job = self.definitions.resolve_job_def(job_name)
+        run_id = dg.DagsterRun(job_name=job_name).run_id
+        label = batch_key or job_name
+        with ThreadPoolExecutor(max_workers=1, thread_name_prefix=job_name) as pool:
+            running = pool.submit(
+                job.execute_in_process,
+                instance=self.instance,
+                partition_key=batch_key,
+                run_id=run_id,
+                run_config=QUIET,
+                tags={RUNNER_TAG: this_process()},
+                raise_on_error=False,
+            )
+            for happening in _follow(self.instance, run_id, label, running.done):
+                outcome.happenings.append(happening)
+                watch(happening)
+            result = running.result()
+        if not result.success:
+            outcome.failures.extend(_reasons(self.instance, run_id, label))
+
+
+@dataclass(frozen=True, slots=True)
+class _Made:
+    storage_id: int
+    code_version: str | None
+
+
+def _newest(instance: dg.DagsterInstance, key: dg.AssetKey) -> _Made | None:
+    records = instance.fetch_materializations(key, limit=1).records
+    if not records:
+        return None
+    materialization = records[0].asset_materialization
+    tags: Mapping[str, str] = (materialization.tags or {}) if materialization else {}
+    return _Made(records[0].storage_id, tags.get("dagster/code_version"))
+
+
+def _follow(instance: dg.DagsterInstance, run_id: str, label: str, done: Callable[[], bool]) -> Iterator[Happening]:
+    """Yield what happens in a run until it is over and every event was read."""
+    cursor = None
+    started: dict[str, float] = {}
+    while True:
+        last_round = done()
+        connection = instance.get_records_for_run(run_id, cursor=cursor)
+        cursor = connection.cursor
+        for record in connection.records:
+            yield from _happenings(record.event_log_entry, label, started)
+        if last_round and not connection.has_more:
+            return
+        if not connection.has_more:
+            sleep(POLL_SECONDS)
+
+
+def _happenings(entry: dg.EventLogEntry, label: str, started: dict[str, float]) -> Iterator[Happening]:
+    event = entry.dagster_event
+    if event is None:
+        return
+    if event.event_type == dg.DagsterEventType.ASSET_CHECK_EVALUATION:
+        check = event.asset_check_evaluation_data
+        yield Happening(
+            kind="check",
+            run=label,
+            step=f"{check.asset_key.to_user_string()}: {check.check_name}",
+            passed=check.passed,
+            severity=check.severity.value,
+            description=check.description or "",
+        )
+    if event.step_key is None:
+        return
+    step = _readable(event.step_key)
+    if event.event_type == dg.DagsterEventType.STEP_START:
+        started[step] = entry.timestamp
+        yield Happening(kind="started", run=label, step=step)
+    elif event.event_type == dg.DagsterEventType.STEP_SUCCESS:
+        yield Happening(
+            kind="ended", run=label, step=step, seconds=entry.timestamp - started.get(step, entry.timestamp)
+        )
+    elif event.event_type == dg.DagsterEventType.STEP_FAILURE:
+        yield Happening(
+            kind="failed", run=label, step=step, seconds=entry.timestamp - started.get(step, entry.timestamp)
+        )
+    elif event.event_type == dg.DagsterEventType.STEP_SKIPPED:
+        yield Happening(kind="skipped", run=label, step=step)
+
+
+def _readable(step_key: str) -> str:
+    """Turn a step's key into the key of its asset: `listings__raw` -> `listings/raw`."""
+    return step_key.replace("__", "/", 1)
+
+
+def _reasons(instance: dg.DagsterInstance, run_id: str, label: str) -> Sequence[str]:
+    """Return why the steps of a run failed, in words for a person."""
+    failures = instance.all_logs(run_id, of_type=dg.DagsterEventType.STEP_FAILURE)
+    reasons = []
+    for entry in failures:
+        event = entry.dagster_event
+        error = event.step_failure_data.error if event is not None else None
+        if event is None or error is None:
+            continue
+        cause = error.cause or error
+        reasons.append(f"{label}, {_readable(event.step_key or '')}: {cause.message.strip().splitlines()[0]}")
+    return reasons or [f"{label}: the run failed; see run {run_id} in Dagster"]

@@ -1,0 +1,179 @@
+"""How answers look in a terminal.
+
+Belongs here: tables and lines made of finished values. Not here: finding the values.
+"""
+
+from collections.abc import Mapping, Sequence
+from decimal import Decimal
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from assets.clusters.explanation import Explanation
+from assets.embeddings.ports import Neighbour
+from orchestration.refresh import Happening
+from orchestration.report import Cluster, Figures
+
+STAGES = ("start-up", "listings", "products", "embeddings", "clusters", "summaries", "marts", "total")
+#: Length of the longest bar of a waterfall, in characters.
+WATERFALL_WIDTH = 30
+
+
+def money(amount: Decimal | None, currency: str | None) -> str:
+    """Return an amount as `1,234.50 EUR`, or a dash where there is none."""
+    return "-" if amount is None else f"{amount:,.2f} {currency or ''}".rstrip()
+
+
+def print_figures(console: Console, figures: Figures) -> None:
+    """Print how many rows went where, and what the catalogue holds."""
+    table = Table(title="The catalogue", title_justify="left", show_header=False, box=None, padding=(0, 2))
+    table.add_column(style="dim")
+    table.add_column(justify="right")
+    table.add_column()
+    reasons = ", ".join(f"{reason.replace('_', ' ')} {rows}" for reason, rows in figures.reasons.items())
+    table.add_row("listings read", f"{figures.read:,}", f"from {figures.sources} sources")
+    table.add_row("accepted", f"{figures.accepted:,}", "")
+    table.add_row("rejected", f"{figures.rejected:,}", reasons)
+    if figures.unusable:
+        table.add_row("unusable", f"{figures.unusable:,}", "kept the contract, but no product can be made of them")
+    table.add_row("exact repeats", f"{figures.repeated:,}", "")
+    table.add_row("products", f"{figures.products:,}", "offered now")
+    table.add_row("clusters", f"{figures.clusters:,}", "distinct products")
+    table.add_row("joined offers", f"{figures.joined:,}", "share their cluster with another offer")
+    console.print()
+    console.print(table)
+
+
+def print_cluster(console: Console, cluster: Cluster) -> None:
+    """Print one cluster with its offers."""
+    table = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
+    table.add_column(justify="right", no_wrap=True)
+    table.add_column(no_wrap=True)
+    table.add_column(ratio=1)
+    table.add_column(style="dim", no_wrap=True)
+    for offer in cluster.offers:
+        table.add_row(money(offer.price, offer.currency), Text(offer.seller), Text(offer.title), Text(offer.product_id))
+    title = f"{escape(cluster.headline)} [dim]{cluster.cluster_id}[/dim]"
+    if cluster.asked_for:
+        title += f" [dim](holds members of {cluster.asked_for})[/dim]"
+    console.print()
+    console.print(Panel(Text(cluster.summary), title=title, title_align="left", border_style="dim"))
+    console.print(table)
+    if len(cluster.events) > 1:
+        events = ", ".join(f"{event['kind']} {event['occurred_at']:%Y-%m-%d %H:%M}" for event in cluster.events)
+        console.print(f"[dim]{events}[/dim]")
+
+
+def print_checks(console: Console, checks: Sequence[Happening]) -> None:
+    """Print how many checks passed, and those that did not."""
+    if not checks:
+        return
+    broken = [check for check in checks if not check.passed and check.severity != "WARN"]
+    warned = [check for check in checks if not check.passed and check.severity == "WARN"]
+    passed = len(checks) - len(broken) - len(warned)
+    console.print()
+    console.print(f"Checks: {passed} passed, {len(warned)} warned, {len(broken)} failed", highlight=False)
+    for check in (*broken, *warned):
+        mark = "[red]✗[/red]" if check in broken else "[yellow]![/yellow]"
+        console.print(
+            f"  {mark} {escape(check.step)} ({escape(check.run)}): {escape(check.description)}", highlight=False
+        )
+
+
+def print_stages(console: Console, seconds: Mapping[str, float]) -> None:
+    """Print the seconds per stage on one line."""
+    spent = "  ".join(f"{stage} {seconds[stage]:.1f}" for stage in STAGES if stage in seconds)
+    console.print()
+    console.print(f"Seconds: {spent}", highlight=False)
+
+
+def print_explanation(console: Console, explanation: Explanation) -> None:
+    """Print the verdict, the evidence as a waterfall of contributions to the log-odds, and the two offers."""
+    for side in (explanation.left, explanation.right):
+        console.print(Text(f"{side.product_id}  {side.title}"))
+    console.print()
+    console.print(Text(explanation.verdict, style="bold"))
+    table = Table(title="Log-odds", title_justify="left", box=None, padding=(0, 2, 0, 0))
+    table.add_column("evidence")
+    table.add_column("value", justify="right")
+    table.add_column("contribution", justify="right")
+    table.add_column("so far", justify="right")
+    table.add_column("")
+    steps: list[tuple[str, float | None, float]] = [("before any evidence", None, explanation.intercept)]
+    steps += [(name, explanation.features[name], part) for name, part in explanation.contributions.items()]
+    steps += [("shift of the clustering", None, explanation.shift), ("better rivals", None, explanation.rivals)]
+    largest = max((abs(part) for _, _, part in steps), default=1.0) or 1.0
+    total = 0.0
+    for name, value, part in steps:
+        total += part
+        bar = "█" * max(1, round(abs(part) / largest * WATERFALL_WIDTH)) if part else ""
+        table.add_row(
+            name.replace("_", " "),
+            "" if value is None else f"{value:.3g}",
+            f"{part:+.2f}",
+            f"{total:+.2f}",
+            Text(bar, style="green" if part > 0 else "red"),
+        )
+    console.print(table)
+    veto = f"veto: {explanation.veto.replace('_', ' ')}; " if explanation.veto else ""
+    found = ", ".join(explanation.channels) or "no search: the pair was never compared"
+    console.print(f"{veto}probability {explanation.probability:.3f}; proposed by {found}", highlight=False)
+    console.print(
+        f"mean probability of the groups {explanation.linkage:.3f}, joined from {explanation.threshold:.2f} up",
+        highlight=False,
+    )
+
+
+def search_table(found: Sequence[Neighbour]) -> Table:
+    """Return hits as a table, most similar first."""
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for name, justify in (("similarity", "right"), ("price", "right"), ("brand", "left"), ("offer", "left")):
+        table.add_column(name, justify=justify, no_wrap=name != "offer")  # type: ignore[arg-type]
+    table.add_column("id", style="dim", no_wrap=True)
+    for hit in found:
+        product = hit.product
+        table.add_row(
+            f"{hit.similarity:.3f}",
+            money(product.price, product.currency),
+            Text(product.brand or ""),
+            Text(product.title),
+            Text(product.product_id),
+        )
+    return table
+
+
+#: Figure of the benchmark -> its heading and how it is written.
+MATCHING_COLUMNS = {
+    "folder": ("folder", "{}"),
+    "offers": ("offers", "{:,}"),
+    "precision": ("precision", "{:.3f}"),
+    "recall": ("recall", "{:.3f}"),
+    "f1": ("F1", "{:.3f}"),
+    "bcubed_f1": ("B³ F1", "{:.3f}"),
+    "candidate_recall": ("found", "{:.3f}"),
+    "candidates_per_offer": ("pairs", "{:.1f}"),
+    "seconds": ("seconds", "{:.1f}"),
+    "peak_mb": ("MB", "{:,.0f}"),
+}
+
+
+def matching_table(results: Sequence[Mapping[str, Any]]) -> Table:
+    """Return the matcher's scores, one row per folder."""
+    table = Table(
+        title="Pairwise scores over all true pairs, end to end",
+        caption="found: share of the true pairs among the candidates; pairs: candidates per offer;\n"
+        "seconds: from products to clusters, embeddings apart",
+        title_justify="left",
+        caption_justify="left",
+        box=None,
+        padding=(0, 2, 0, 0),
+    )
+    for name, (heading, _) in MATCHING_COLUMNS.items():
+        table.add_column(heading, justify="left" if name == "folder" else "right", no_wrap=True)
+    for result in results:
+        table.add_row(*(form.format(result[name]) for name, (_, form) in MATCHING_COLUMNS.items()))
+    return table
