@@ -1,0 +1,1 @@
+"""Measurements of quality and cost. They print figures; they never assert."""
