@@ -1,0 +1,172 @@
+"""Delivering folders and files into a real bucket: the contracts first, nothing twice, mistakes in words."""
+
+import gzip
+import uuid
+from pathlib import Path
+
+import pytest
+
+from assets.listings.feeds import ContractError, load_contracts
+from orchestration.delivery import Delivered, DeliveryError, deliver_file, deliver_folder
+from orchestration.settings import Endpoints
+from resources.landing_zone import LandingBucket
+from resources.object_store import ObjectStore
+
+pytestmark = pytest.mark.stack
+
+CONTRACTS = """
+feeds:
+  - {source: acme, path: offers.csv, format: csv}
+  - {source: zeta, path: "daily/*.jsonl", format: jsonl, mode: delta}
+"""
+OFFERS = "listing_id,title\n1,Kettle\n"
+
+
+@pytest.fixture
+def zone(stack: Endpoints) -> LandingBucket:
+    store = ObjectStore(stack.s3_endpoint, stack.s3_access_key, stack.s3_secret_key, stack.s3_region)
+    bucket = f"delivery-{uuid.uuid4().hex[:8]}"
+    store.ensure_bucket(bucket)
+    return LandingBucket(store, bucket)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    folder = tmp_path / "shops"
+    (folder / "daily").mkdir(parents=True)
+    (folder / "feeds.yaml").write_text(CONTRACTS)
+    (folder / "offers.csv").write_text(OFFERS)
+    for day in ("b", "a"):
+        (folder / "daily" / f"{day}.jsonl").write_text('{"listing_id": "1", "title": "Pan"}\n')
+    (folder / "notes.txt").write_text("not a feed")
+    return folder
+
+
+def keys(delivered: list[Delivered]) -> list[str]:
+    return [one.object_key for one in delivered]
+
+
+def in_bucket(zone: LandingBucket) -> set[str]:
+    return {version.key for version in zone.versions()}
+
+
+def test_contracts_come_first_then_every_declared_feed_and_nothing_else(zone: LandingBucket, folder: Path) -> None:
+    delivery = deliver_folder(folder, zone)
+    first = next(delivery)
+    assert first.object_key == "shops/feeds.yaml"
+    assert in_bucket(zone) == {"shops/feeds.yaml"}, "whoever looks meanwhile finds no feed that nobody declared"
+    rest = list(delivery)
+    assert keys(rest) == ["shops/daily/a.jsonl", "shops/daily/b.jsonl", "shops/offers.csv"]
+    assert in_bucket(zone) == {first.object_key, *keys(rest)}
+    assert not any(one.unchanged for one in rest)
+    assert zone.read("shops/offers.csv") == OFFERS.encode()
+
+
+def test_a_truth_travels_with_its_feeds(zone: LandingBucket, folder: Path) -> None:
+    (folder / "truth.csv").write_text("source,listing_id,product_id\n")
+    assert keys(list(deliver_folder(folder, zone)))[:2] == ["shops/feeds.yaml", "shops/truth.csv"]
+    assert [key for key, _ in zone.truths()] == ["shops/truth.csv"]
+
+
+def test_what_is_there_already_is_left_alone(zone: LandingBucket, folder: Path) -> None:
+    list(deliver_folder(folder, zone))
+    before = {version.key: version.last_modified for version in zone.versions()}
+    assert all(one.unchanged for one in deliver_folder(folder, zone))
+    assert {version.key: version.last_modified for version in zone.versions()} == before
+    (folder / "offers.csv").write_text(OFFERS + "2,Toaster\n")
+    changed = [one.object_key for one in deliver_folder(folder, zone) if not one.unchanged]
+    assert changed == ["shops/offers.csv"]
+
+
+def test_what_was_refused_is_delivered_again(zone: LandingBucket, folder: Path) -> None:
+    list(deliver_folder(folder, zone))
+    again = list(deliver_folder(folder, zone, again=["shops/offers.csv"]))
+    assert [one.object_key for one in again if not one.unchanged] == ["shops/offers.csv"]
+    feed = folder / "offers.csv"
+    assert deliver_file(feed, "acme", zone).unchanged
+    assert not deliver_file(feed, "acme", zone, again=["shops/offers.csv"]).unchanged
+
+
+def test_a_large_feed_is_known_again(zone: LandingBucket, folder: Path) -> None:
+    (folder / "offers.csv").write_bytes(OFFERS.encode() + b"2,Kettle\n" * 1_300_000)
+    assert (folder / "offers.csv").stat().st_size > 10 << 20
+    list(deliver_folder(folder, zone))
+    assert all(one.unchanged for one in deliver_folder(folder, zone))
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "expected"),
+    [
+        ("feeds.yaml", None, "expected a folder with a feeds.yaml"),
+        ("offers.csv", None, "feeds.yaml declares offers.csv, but .*shops has no such file"),
+    ],
+)
+def test_a_folder_that_lacks_something_says_what(
+    zone: LandingBucket, folder: Path, name: str, text: str | None, expected: str
+) -> None:
+    (folder / name).unlink()
+    with pytest.raises(DeliveryError, match=expected):
+        list(deliver_folder(folder, zone))
+    assert in_bucket(zone) == set(), "nothing of it was delivered"
+
+
+def test_a_glob_without_any_file_is_missing_too(zone: LandingBucket, folder: Path) -> None:
+    for path in (folder / "daily").iterdir():
+        path.unlink()
+    with pytest.raises(DeliveryError, match=r"declares daily/\*\.jsonl"):
+        list(deliver_folder(folder, zone))
+
+
+def test_a_broken_contract_delivers_nothing(zone: LandingBucket, folder: Path) -> None:
+    (folder / "feeds.yaml").write_text("feeds: [{source: acme, path: offers.csv, format: cvs}]")
+    with pytest.raises(ContractError, match=r"shops/feeds\.yaml.*did you mean 'csv'\?"):
+        list(deliver_folder(folder, zone))
+    with pytest.raises(DeliveryError, match="nowhere"):
+        list(deliver_folder(folder / "nowhere", zone))
+    assert in_bucket(zone) == set()
+
+
+def test_a_file_lands_where_its_sources_contract_says(zone: LandingBucket, folder: Path, tmp_path: Path) -> None:
+    list(deliver_folder(folder, zone))
+    export = tmp_path / "export-2026-11-23.csv"
+    export.write_text(OFFERS + "2,Toaster\n")
+    assert deliver_file(export, "acme", zone) == Delivered(export, "shops/offers.csv", unchanged=False)
+    assert zone.read("shops/offers.csv") == export.read_bytes()
+    assert deliver_file(export, "acme", zone).unchanged
+
+
+def test_a_file_lands_by_a_glob_under_its_own_name(zone: LandingBucket, tmp_path: Path) -> None:
+    zone.deliver_bytes(b'feeds: [{source: zeta, path: "delta-*.csv", format: csv, mode: delta}]', "shops/feeds.yaml")
+    feed = tmp_path / "delta-7.csv"
+    feed.write_text(OFFERS)
+    assert deliver_file(feed, "zeta", zone).object_key == "shops/delta-7.csv"
+    other = tmp_path / "other.csv"
+    other.write_text(OFFERS)
+    with pytest.raises(
+        DeliveryError, match=r"other\.csv fits none of zeta's feeds in shops/feeds\.yaml; expected delta-\*"
+    ):
+        deliver_file(other, "zeta", zone)
+
+
+def test_a_new_source_gets_a_contract_of_its_own(zone: LandingBucket, tmp_path: Path) -> None:
+    feed = tmp_path / "export.csv.gz"
+    feed.write_bytes(gzip.compress(OFFERS.encode(), mtime=0))
+    assert deliver_file(feed, "newcomer", zone) == Delivered(feed, "newcomer/export.csv.gz", unchanged=False)
+    (contract,) = load_contracts(zone.read("newcomer/feeds.yaml"), origin="feeds.yaml")
+    assert (contract.source, contract.path, contract.format.value) == ("newcomer", "export.csv.gz", "csv")
+    assert contract.mode.value == "snapshot"
+    assert deliver_file(feed, "newcomer", zone).unchanged
+
+
+def test_a_file_of_no_known_kind_or_source_is_refused(zone: LandingBucket, tmp_path: Path) -> None:
+    feed = tmp_path / "offers.docx"
+    feed.write_bytes(b"PK")
+    with pytest.raises(DeliveryError, match=r"no contract of source 'acme'.*offers\.docx ends in none of \.csv, "):
+        deliver_file(feed, "acme", zone)
+    with pytest.raises(DeliveryError, match=r"none\.csv: expected a file"):
+        deliver_file(tmp_path / "none.csv", "acme", zone)
+    feed = tmp_path / "offers.csv"
+    feed.write_text(OFFERS)
+    with pytest.raises(ContractError, match="expected a slug"):
+        deliver_file(feed, "Not A Slug", zone)
+    assert in_bucket(zone) == set()
