@@ -9,7 +9,8 @@ import secrets
 import shutil
 import socket
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,10 +26,20 @@ from orchestration.settings import (
     object_store_environment,
 )
 from orchestration.supervision import MissingDependency, NotReady, Program, ServerError
+from resources.object_store import (
+    ObjectNotFound,
+    ObjectStore,
+    ObjectStoreError,
+    ObjectStoreUnavailable,
+    StoreRules,
+)
 
 PROJECT = Path(__file__).resolve().parents[1]
 DAGSTER_TEMPLATE = PROJECT / "deploy" / "dagster.yaml"
 WORKSPACE = PROJECT / "workspace.yaml"
+
+#: An object of the artifacts bucket that every start of the embedded S3 server reads and writes.
+PROOF_KEY = ".offerline/started"
 
 SERVICES = ("postgres", "s3")
 PAGES = ("webserver", "daemon", "mlflow")
@@ -211,29 +222,56 @@ def _executable(name: str, package: str) -> Path:
 
 
 def prepare_buckets(endpoints: Endpoints) -> None:
-    """Create the buckets that are missing."""
-    import urllib3
-    from minio import Minio
-    from minio.error import S3Error
+    """Create the buckets that are missing.
 
-    scheme, _, host = endpoints.s3_endpoint.partition("://")
-    client = Minio(
-        endpoint=host,
-        access_key=endpoints.s3_access_key,
-        secret_key=endpoints.s3_secret_key,
-        region=endpoints.s3_region,
-        secure=scheme == "https",
-        http_client=urllib3.PoolManager(retries=False, timeout=urllib3.Timeout(5)),
+    Raises:
+        NotReady: the object store does not answer, or not yet.
+        ServerError: it refuses.
+    """
+    with _told_apart(endpoints):
+        store = _impatient_store(endpoints)
+        for bucket in (endpoints.landing_bucket, endpoints.artifacts_bucket):
+            store.ensure_bucket(bucket)
+
+
+def prove_object_store(endpoints: Endpoints) -> None:
+    """Read what an earlier start wrote, and write it again: buckets answer seconds before their objects do.
+
+    After a restart the S3 server lists its buckets at once, but reads and writes objects only when its volumes have
+    reported to it; whoever comes in between gets an internal error.
+
+    Raises:
+        NotReady: the object store does not answer, or not yet.
+        ServerError: it refuses.
+    """
+    prepare_buckets(endpoints)
+    with _told_apart(endpoints):
+        store = _impatient_store(endpoints)
+        with suppress(ObjectNotFound):  # a first start
+            store.get_bytes(endpoints.artifacts_bucket, PROOF_KEY)
+        store.put_bytes(endpoints.artifacts_bucket, PROOF_KEY, secrets.token_bytes(16))
+
+
+def _impatient_store(endpoints: Endpoints) -> ObjectStore:
+    """The store asked once: who waits for it asks again by himself, and says so meanwhile."""
+    at = endpoints
+    return ObjectStore(
+        at.s3_endpoint,
+        at.s3_access_key,
+        at.s3_secret_key,
+        at.s3_region,
+        rules=StoreRules(tries=1, read_timeout_seconds=5.0),
     )
-    for bucket in (endpoints.landing_bucket, endpoints.artifacts_bucket):
-        try:
-            if not client.bucket_exists(bucket_name=bucket):
-                client.make_bucket(bucket_name=bucket)
-        except S3Error as error:
-            if error.code not in ("BucketAlreadyOwnedByYou", "BucketAlreadyExists"):
-                raise ServerError(f"{endpoints.s3_endpoint}: {error.code}: {error.message}") from error
-        except urllib3.exceptions.HTTPError as error:
-            raise NotReady(f"{endpoints.s3_endpoint} does not answer: {error}") from error
+
+
+@contextmanager
+def _told_apart(endpoints: Endpoints) -> Iterator[None]:
+    try:
+        yield
+    except ObjectStoreUnavailable as error:
+        raise NotReady(f"{endpoints.s3_endpoint} does not answer: {error}") from error
+    except ObjectStoreError as error:
+        raise ServerError(f"{endpoints.s3_endpoint}: {error}") from error
 
 
 def prepare_dagster(endpoints: Endpoints) -> None:
@@ -250,7 +288,7 @@ def probes(endpoints: Endpoints) -> dict[str, Callable[[], None]]:
     """Server -> a call that returns once it really answers, and raises `NotReady` before."""
     return {
         "postgres": lambda: probe_database(endpoints),
-        "s3": lambda: prepare_buckets(endpoints),
+        "s3": lambda: prove_object_store(endpoints),
         "webserver": lambda: _probe_page(f"{endpoints.dagster_url}/server_info"),
         "mlflow": lambda: _probe_page(f"{endpoints.mlflow_url}/health"),
         "daemon": lambda: None,

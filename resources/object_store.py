@@ -73,7 +73,7 @@ class StoreRules:
         stream_bytes: Bytes a stream asks for at once.
     """
 
-    tries: int = 6
+    tries: int = 10
     longest_pause_seconds: float = 5.0
     connect_timeout_seconds: float = 5.0
     read_timeout_seconds: float = 60.0

@@ -9,6 +9,8 @@ import pytest
 
 from assets.clusters.assets import QUALITY_KEY, match_quality
 from assets.clusters.quality import TruthError, read_truth, score_clusters
+from assets.clusters.schema import PRODUCT_CLUSTERS
+from assets.presentation import asset_key
 from assets.tracking import TrackingUnavailable
 
 HEADER = b"source,listing_id,product_id\n"
@@ -108,11 +110,23 @@ class Tracker:
 
 
 def metadata_of(shelf: Shelf, tracker: Tracker) -> dict[str, Any]:
-    result = match_quality(
-        dg.build_asset_context(), clusters(a_1="x", b_1="x", a_2="y"), landing_zone=shelf, tracking=tracker
+    """What a run of the asset says, over a clustering of three offers."""
+
+    @dg.asset(key=asset_key(PRODUCT_CLUSTERS))
+    def product_clusters() -> pa.Table:
+        return clusters(a_1="x", b_1="x", a_2="y")
+
+    result = dg.materialize(
+        [product_clusters, match_quality],
+        resources={"landing_zone": shelf, "tracking": tracker, "io_manager": dg.mem_io_manager},
     )
-    assert isinstance(result, dg.MaterializeResult)
-    return dict(result.metadata or {})
+    (event,) = result.asset_materializations_for_node(match_quality.node_def.name)
+    return {name: plain(value) for name, value in event.metadata.items()}
+
+
+def plain(value: dg.MetadataValue[Any]) -> Any:
+    """The value as given, where a bare one was given."""
+    return value.value if isinstance(value, dg.FloatMetadataValue | dg.TextMetadataValue) else value
 
 
 def test_every_delivered_truth_is_scored_on_its_own() -> None:
