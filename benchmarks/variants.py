@@ -5,16 +5,21 @@ here: floors (see tests/clusters/test_variants.py), whole feeds with a truth (se
 
 `variants.csv` holds pairs of titles, written for this project after real products in the manner of many shops. All
 left titles are the feed of one shop and all right titles that of another, so that every offer competes with several
-hundred others, and near variants mostly stand there without their true counterpart. The feeds take the product's own
-path: contracts, cleaning, embedding, matching. Titles are all there is: no price, no description, no identifier.
+hundred others. The feeds take the product's own path: contracts, cleaning, embedding, matching. Titles are all there
+is: no price, no description, no identifier.
+
+Near variants stand there without their true counterpart, which is the hard case: a shop that carries both is told
+apart by assignment alone. More than half of the pairs that look like lessons are variants then; `among` puts the
+corpus into an ordinary catalogue, and `stocked` lets both shops carry both variants.
 """
 
 import argparse
 import csv
 import tempfile
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path
 from types import MappingProxyType
 from typing import Final
@@ -80,13 +85,19 @@ class VariantPair:
 
 @dataclass(frozen=True, slots=True)
 class VariantCatalogue:
-    """The corpus as products; row `p` of `ids` names the two offers of `pairs[p]`.
+    """The corpus as products.
 
-    An offer that occurs in several pairs is one product.
+    Attributes:
+        pairs: The corpus.
+        ids: The two offers of each pair; an offer that occurs in several pairs is one product.
+        mentions: Numbers of the pairs whose titles each offer bears; offers of a background are not in it.
+        products: Rows of `CLEANED_PRODUCTS`.
+        vectors: Their embeddings, shape (len(products), dimensions).
     """
 
     pairs: tuple[VariantPair, ...]
     ids: tuple[tuple[str, str], ...]
+    mentions: Mapping[str, frozenset[int]]
     products: pa.Table
     vectors: NDArray[np.float16]
 
@@ -152,7 +163,12 @@ def read_pairs(path: Path = CORPUS) -> tuple[VariantPair, ...]:
 
 
 def build_catalogue(
-    pairs: Sequence[VariantPair], cache: Path, embedder: Callable[[Path], TextEmbedder] = product_embedder
+    pairs: Sequence[VariantPair],
+    cache: Path,
+    embedder: Callable[[Path], TextEmbedder] = product_embedder,
+    *,
+    stocked: bool = False,
+    among: Path | None = None,
 ) -> VariantCatalogue:
     """Make products and vectors of all pairs together, by way of the feeds of two shops.
 
@@ -160,26 +176,40 @@ def build_catalogue(
         pairs: The corpus.
         cache: Folder that keeps the exported model and the vectors.
         embedder: Makes the embedder, given that folder.
+        stocked: Let both shops carry both products of a pair of variants, word for word.
+        among: A folder with `feeds.yaml` and feeds, whose offers stand beside the corpus.
     """
     listed: dict[str, dict[str, str]] = {shop: {} for shop in SHOPS}
-    ids = []
+    mentions: defaultdict[str, set[int]] = defaultdict(set)
     numbers: Counter[str] = Counter()
-    for pair in pairs:
+    ids = []
+    for position, pair in enumerate(pairs):
         numbers[pair.kind] += 1
-        listing = f"{pair.kind}-{numbers[pair.kind]}"
-        sides = [listed[shop].setdefault(title, listing) for shop, title in zip(SHOPS, titles(pair), strict=True)]
-        ids.append((f"left:{sides[0]}", f"right:{sides[1]}"))
+        name = f"{pair.kind}-{numbers[pair.kind]}"
+        own = [listed[shop].setdefault(title, name) for shop, title in zip(SHOPS, titles(pair), strict=True)]
+        ids.append((f"left:{own[0]}", f"right:{own[1]}"))
+        offers = list(ids[-1])
+        if stocked and not pair.same:
+            for shop, title in zip(SHOPS, reversed(titles(pair)), strict=True):
+                offers.append(f"{shop}:{listed[shop].setdefault(title, f'{name}-too')}")
+        for offer in offers:
+            mentions[offer].add(position)
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         (folder / "feeds.yaml").write_text(CONTRACTS, encoding="utf-8")
-        for shop, offers in listed.items():
+        for shop, wares in listed.items():
             with (folder / f"{shop}.csv").open("w", encoding="utf-8", newline="") as file:
                 writer = csv.writer(file)
                 writer.writerow(("id", "title"))
-                writer.writerows((listing, title) for title, listing in offers.items())
-        products = clean_feeds(read_feeds(folder, folder))
+                writer.writerows((listing, title) for title, listing in wares.items())
+        feeds = read_feeds(folder, folder)
+        if among:
+            (folder / "among").mkdir()
+            feeds += read_feeds(among, folder / "among")
+        products = clean_feeds(feeds)
     vectors, _ = embed_products(products.column("embedding_text").to_pylist(), embedder(cache), cache)
-    return VariantCatalogue(tuple(pairs), tuple(ids), products, vectors)
+    frozen = {offer: frozenset(positions) for offer, positions in mentions.items()}
+    return VariantCatalogue(tuple(pairs), tuple(ids), frozen, products, vectors)
 
 
 def titles(pair: VariantPair) -> tuple[str, str]:
@@ -204,18 +234,17 @@ def judge_pairs(catalogue: VariantCatalogue, matching: Matching) -> list[Judged]
 
 
 def strangers(catalogue: VariantCatalogue, matching: Matching) -> list[tuple[str, str]]:
-    """Titles that ended in one cluster although no pair of the corpus compares them."""
-    compared = {frozenset(pair) for pair in catalogue.ids}
-    members: dict[int, list[int]] = {}
+    """Titles of different pairs that ended in one cluster; offers of a background are left out."""
+    corpus, mentions = matching.corpus, catalogue.mentions
+    members: defaultdict[int, list[int]] = defaultdict(list)
     for row, label in enumerate(matching.resolution.labels.tolist()):
-        members.setdefault(label, []).append(row)
-    ids, names = matching.corpus.ids, matching.corpus.titles
+        if corpus.ids[row] in mentions:
+            members[label].append(row)
     return [
-        (names[one], names[other])
+        (corpus.titles[one], corpus.titles[other])
         for rows in members.values()
-        for position, one in enumerate(rows)
-        for other in rows[position + 1 :]
-        if frozenset((ids[one], ids[other])) not in compared
+        for one, other in combinations(rows, 2)
+        if not mentions[corpus.ids[one]] & mentions[corpus.ids[other]]
     ]
 
 
@@ -298,14 +327,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 "kinds, what should become of them, and what differs:",
                 *kinds,
                 "",
-                "example:",
+                "examples:",
                 "  python -m benchmarks.variants --colours --kind colour --cache /tmp/variants",
+                "  python -m benchmarks.variants --among samples --cache /tmp/variants",
             )
         ),
     )
     parser.add_argument("--colours", action="store_true", help="two stated colours make two products")
     parser.add_argument("--precision-first", action="store_true", help="rather part equals than join variants")
     parser.add_argument("--hide-sellers", action="store_true", help="all offers in one source that names no seller")
+    parser.add_argument("--stocked", action="store_true", help="both shops carry both variants (easier)")
+    parser.add_argument(
+        "--among", type=Path, metavar="FOLDER", help="put the offers of this folder's feeds beside the corpus"
+    )
     parser.add_argument(
         "--kind",
         action="append",
@@ -321,7 +355,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         vetoes=VetoRules(colours=given.colours), resolution=ResolutionRules(precision_first=given.precision_first)
     )
     with tempfile.TemporaryDirectory() as scratch:
-        catalogue = build_catalogue(read_pairs(), given.cache or Path(scratch))
+        catalogue = build_catalogue(
+            read_pairs(), given.cache or Path(scratch), stocked=given.stocked, among=given.among
+        )
     matching = match_catalogue(catalogue, rules, hide_sellers=given.hide_sellers)
     judged = judge_pairs(catalogue, matching)
     print(rendered(figures_table(judged)))

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import pytest
@@ -58,6 +58,8 @@ FLOORS: Final = MappingProxyType(
 )
 #: Most offers of different pairs that may meet in one cluster: each is a join that nobody asked for.
 MOST_STRANGERS: Final = 5
+#: Least share of variants kept apart where both shops carry both of them.
+STOCKED_FLOOR: Final = 0.98
 FEWEST_PAIRS: Final = 15
 
 
@@ -71,14 +73,20 @@ class LetterCounts:
         return (counts / np.maximum(np.linalg.norm(counts, axis=1, keepdims=True), 1)).astype(np.float16)
 
 
-def small_catalogue(cache: Path, *pairs: VariantPair) -> VariantCatalogue:
-    return build_catalogue(pairs, cache, lambda _: LetterCounts())
+def small_catalogue(cache: Path, *pairs: VariantPair, **more: Any) -> VariantCatalogue:
+    return build_catalogue(pairs, cache, lambda _: LetterCounts(), **more)
 
 
 @pytest.fixture(scope="module")
-def catalogue(tmp_path_factory: pytest.TempPathFactory) -> VariantCatalogue:
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The exported model and its vectors."""
+    return tmp_path_factory.mktemp("models")
+
+
+@pytest.fixture(scope="module")
+def catalogue(cache: Path) -> VariantCatalogue:
     """The whole corpus with the product's own embeddings."""
-    return build_catalogue(read_pairs(), tmp_path_factory.mktemp("models"))
+    return build_catalogue(read_pairs(), cache)
 
 
 class TestCorpus:
@@ -124,6 +132,7 @@ class TestCatalogue:
             VariantPair("wording", True, "Duracell Plus AA 4 pack", "AA batteries Duracell Plus, pack of 4"),
         )
         assert small.ids == (("left:pack-1", "right:pack-1"), ("left:pack-1", "right:wording-1"))
+        assert small.mentions == {"left:pack-1": {0, 1}, "right:pack-1": {0}, "right:wording-1": {1}}
         assert small.products.column("product_id").to_pylist() == ["left:pack-1", "right:pack-1", "right:wording-1"]
 
     def test_every_title_becomes_a_product(self, catalogue: VariantCatalogue) -> None:
@@ -140,6 +149,32 @@ class TestCatalogue:
         )
         matching = match_catalogue(small, MatchRules())
         assert strangers(small, matching) == [("Sony DSC-W150 digital camera", "Sony DSC-W150 digital camera")]
+
+    def test_stocked_shops_carry_both_variants_and_equals_once(self, tmp_path: Path) -> None:
+        small = small_catalogue(
+            tmp_path,
+            VariantPair("size", False, "Pan 24 cm", "Pan 28 cm"),
+            VariantPair("wording", True, "Garden hose", "Hose for the garden"),
+            stocked=True,
+        )
+        titles = dict(zip(*(small.products.column(name).to_pylist() for name in ("product_id", "title")), strict=True))
+        assert titles == {
+            "left:size-1": "Pan 24 cm",
+            "left:size-1-too": "Pan 28 cm",
+            "left:wording-1": "Garden hose",
+            "right:size-1": "Pan 28 cm",
+            "right:size-1-too": "Pan 24 cm",
+            "right:wording-1": "Hose for the garden",
+        }
+        assert small.ids == (("left:size-1", "right:size-1"), ("left:wording-1", "right:wording-1"))
+
+    def test_a_background_stands_beside_the_corpus(self, tmp_path: Path) -> None:
+        (tmp_path / "feeds.yaml").write_text("feeds: [{source: c, path: c.csv, format: csv}]\n")
+        (tmp_path / "c.csv").write_text("listing_id,title\n1,Sony DSC-W150 camera\n2,Sony DSC-W150 camera\n")
+        pair = VariantPair("wording", True, "Sony DSC-W150 camera", "Camera Sony DSCW150")
+        small = small_catalogue(tmp_path, pair, among=tmp_path)
+        assert small.products.num_rows == len(small.vectors) == 4
+        assert strangers(small, match_catalogue(small, MatchRules())) == []
 
 
 def judge(catalogue: VariantCatalogue, rules: MatchRules) -> list[Judged]:
@@ -173,6 +208,13 @@ def test_the_colour_rule_parts_colours_and_nothing_else(catalogue: VariantCatalo
     assert {one.pair.kind for one in free if one.expected is None} == {"colour"}
     lost = [one.pair for one, before in zip(strict, free, strict=True) if one.pair.same and one.wrong > before.wrong]
     assert lost == []
+
+
+def test_shops_that_carry_both_variants_keep_them_apart(cache: Path) -> None:
+    stocked = build_catalogue(read_pairs(), cache, stocked=True)
+    variants = [one for one in judge(stocked, MatchRules()) if not one.pair.same]
+    joined = [one.pair for one in variants if one.joined]
+    assert len(joined) <= (1 - STOCKED_FLOOR) * len(variants), joined
 
 
 def test_the_command_explains_itself(capsys: pytest.CaptureFixture[str]) -> None:
