@@ -9,6 +9,9 @@ UV    := uv==0.13.9
 TORCH := torch==2.13.0
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# Where Python may not keep what it compiles (many containers say so), every server would compile its libraries anew
+# at each start, which takes twice as long.
+export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
 .PHONY: help run up down status test lint types format lock clean
