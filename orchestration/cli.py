@@ -26,14 +26,13 @@ if TYPE_CHECKING:
 app = typer.Typer(
     name="offerline",
     help="Turns the product listings of many shops into one catalogue.\n\n"
-    "Start with [bold]offerline run samples[/bold]; look around with [bold]offerline up[/bold].",
-    rich_markup_mode="rich",
+    "Start with `offerline run samples`; look around with `offerline up`.",
+    rich_markup_mode="markdown",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
 benchmark = typer.Typer(help="Measure quality and cost; prints figures, asserts nothing.", no_args_is_help=True)
 app.add_typer(benchmark, name="benchmark")
-cli_stack.register(app)
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead, for programs.")]
 
@@ -70,20 +69,24 @@ def run(
 def land(
     file: Annotated[Path, typer.Argument(help="The feed to deliver; .gz and .zst are read as they are.")],
     source: Annotated[str, typer.Option("--source", help="The shop it comes from, as its contract calls it.")],
+    as_json: Json = False,
 ) -> None:
     """Deliver one feed to the landing bucket, as a shop would.
 
-    The landing sensor (offerline up) takes it in within seconds; offerline run does it at once. The contract is the one
-    that the bucket holds for the source; for a new source one is made from the file's ending, and the file's columns
-    must then have the canonical names (listing_id, title, price, ...).
+    The landing sensor (`offerline up`) takes it in within a minute; `offerline run` does it at once. The contract is
+    the one that the bucket holds for the source; for a new source one is made from the file's ending, and the file's
+    columns must then have the canonical names (listing_id, title, price, ...).
     """
     from orchestration.delivery import deliver_file
 
     with _platform() as platform:
         refused = [row["object_key"] for row in platform.parts.batch_book.refusals()]
         delivered = deliver_file(file, source, platform.parts.landing_zone, again=refused)
-        state = "is there already" if delivered.unchanged else "delivered"
-        Console().print(f"{escape(delivered.object_key)} {state}", highlight=False)
+    if as_json:
+        _print_json(dataclasses.asdict(delivered))
+        return
+    state = "is there already" if delivered.unchanged else "delivered"
+    Console().print(f"{escape(delivered.object_key)} {state}", highlight=False, soft_wrap=True)
 
 
 @app.command()
@@ -161,6 +164,9 @@ def explain(
         _print_json(dataclasses.asdict(explanation))
     else:
         print_explanation(Console(), explanation)
+
+
+cli_stack.register(app)
 
 
 @benchmark.command()
