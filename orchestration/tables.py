@@ -19,8 +19,8 @@ from orchestration.refresh import Happening
 from orchestration.report import Cluster, Figures
 
 STAGES = ("start-up", "listings", "products", "embeddings", "clusters", "summaries", "marts", "total")
-#: Length of the longest bar of a waterfall, in characters.
-WATERFALL_WIDTH = 30
+#: Length of the longest bar of a waterfall, in characters: with the figures before it, a line of 80.
+WATERFALL_WIDTH = 22
 
 
 def money(amount: Decimal | None, currency: str | None) -> str:
@@ -139,15 +139,13 @@ def search_table(found: Sequence[Neighbour]) -> Table:
     table = Table(box=None, padding=(0, 2, 0, 0))
     for name, justify in (("similarity", "right"), ("price", "right"), ("brand", "left"), ("offer", "left")):
         table.add_column(name, justify=justify, no_wrap=name != "offer")  # type: ignore[arg-type]
-    table.add_column("id", style="dim", no_wrap=True)
     for hit in found:
         product = hit.product
         table.add_row(
             f"{hit.similarity:.3f}",
             money(product.price, product.currency),
             Text(product.brand or ""),
-            Text(product.title),
-            Text(product.product_id),
+            Group(Text(product.title), Text(product.product_id, style="dim", no_wrap=True)),
         )
     return table
 
