@@ -204,11 +204,12 @@ def matching(
 
 @contextmanager
 def _platform() -> "Iterator[Platform]":
-    """Enter the platform, with its start shown where it takes a while, and errors of use as one clear line."""
+    """Enter the platform, with its start shown on a terminal, and errors of use as one clear line."""
     from orchestration.context import Platform
 
     with explained():
-        platform = Platform.enter()
+        with Console(stderr=True).status("") as status:
+            platform = Platform.enter(lambda server, news: status.update(f"{cli_stack.TITLES.get(server, server)} {news}"))
         yield platform
 
 
