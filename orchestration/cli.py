@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from orchestration import cli_stack
-from orchestration.cli_stack import explained
+from orchestration.cli_stack import TITLES, explained
 from orchestration.settings import UserError
 
 if TYPE_CHECKING:
@@ -209,7 +209,7 @@ def _platform() -> "Iterator[Platform]":
 
     with explained():
         with Console(stderr=True).status("") as status:
-            platform = Platform.enter(lambda server, news: status.update(f"{cli_stack.TITLES.get(server, server)} {news}"))
+            platform = Platform.enter(lambda server, news: status.update(f"{TITLES.get(server, server)} {news}"))
         yield platform
 
 

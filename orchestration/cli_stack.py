@@ -9,6 +9,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from importlib.util import find_spec
 from typing import Annotated, NoReturn
 
 import typer
@@ -41,6 +42,10 @@ def explained(console: Console | None = None) -> Iterator[None]:
         _fail(str(error), error, console)
     except PermissionError as error:
         _fail(f"no permission for {error.filename}: is it another user's folder?", error, console)
+    except ModuleNotFoundError as error:
+        if find_spec((error.name or __name__).split(".")[0]):
+            raise  # ours, or a part of something that is there: not a matter of installing
+        _fail(f"the package `{error.name}` is missing: `make clean run` installs all of them anew", error, console)
     except Exception as error:
         if not isinstance(error, _meant_for_people()):
             raise

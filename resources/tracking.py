@@ -108,9 +108,8 @@ class MlflowTracking:
                 )
                 version = int(created.version)
             self.client.set_registered_model_alias(name, CHAMPION, str(version))
-        return ModelVersion(
-            name=name, version=version, is_new=is_new, link=f"{self.ui_url}/#/models/{name}/versions/{version}?{SECTION}"
-        )
+        link = f"{self.ui_url}/#/models/{name}/versions/{version}?{SECTION}"
+        return ModelVersion(name=name, version=version, is_new=is_new, link=link)
 
     def champion(self, name: str) -> tuple[int, str] | None:
         """Return version and digest of the champion, or None where no version was ever registered."""
