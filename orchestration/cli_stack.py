@@ -20,7 +20,7 @@ from rich.table import Table
 from sqlalchemy.engine import make_url
 
 from orchestration.postgres import psql_command, without_password
-from orchestration.settings import Endpoints, UserError, endpoints, load_settings
+from orchestration.settings import Endpoints, UserError, load_settings
 from orchestration.stack import ServiceStatus, Stack
 
 TITLES = {
@@ -170,9 +170,11 @@ def status(
 
 
 def psql() -> None:
-    """Open a psql shell on the warehouse (schemas catalog, marts)."""
+    """Open a psql shell on the warehouse (schemas catalog, marts). Starts the services where they are down."""
     with explained():
-        command = psql_command(endpoints(load_settings()))
+        with Console(stderr=True).status("starting the services"):
+            where = Stack(load_settings()).start("services")
+        command = psql_command(where)
     os.execv(command[0], command)  # noqa: S606 (the terminal becomes psql's own)
 
 

@@ -141,9 +141,17 @@ class Refresh:
         for key in keys:
             entry = latest[key].event if key in latest else None
             event = entry.dagster_event if entry is not None else None
-            if event is not None and event.event_type == dg.DagsterEventType.ASSET_CHECK_EVALUATION:
-                found.append(_evaluated(event, str(event.partition or CATALOGUE.name)))
+            if (
+                entry is not None
+                and event is not None
+                and event.event_type == dg.DagsterEventType.ASSET_CHECK_EVALUATION
+            ):
+                found.append(_evaluated(event, self._label(entry.run_id)))
         return found
+
+    def _label(self, run_id: str) -> str:
+        run = self.instance.get_run_by_id(run_id)
+        return run.tags.get("dagster/partition", run.job_name) if run is not None else run_id
 
     def _run(self, job_name: str, batch_key: str | None, watch: Watcher, outcome: Outcome) -> None:
         job = self.definitions.resolve_job_def(job_name)

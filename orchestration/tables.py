@@ -35,7 +35,7 @@ def print_figures(console: Console, figures: Figures) -> None:
     table.add_column(justify="right")
     table.add_column()
     reasons = ", ".join(f"{reason.replace('_', ' ')} {rows}" for reason, rows in figures.reasons.items())
-    table.add_row("listings read", f"{figures.read:,}", f"from {figures.sources} sources")
+    table.add_row("listings read", f"{figures.read:,}", f"from {figures.sources} source{'s' * (figures.sources != 1)}")
     table.add_row("accepted", f"{figures.accepted:,}", "")
     table.add_row("rejected", f"{figures.rejected:,}", reasons)
     if figures.unusable:
