@@ -51,7 +51,7 @@ def tracking(stack: Endpoints, environment: None, store: ObjectStore) -> Iterato
 
 def run_of(link: str, tracking: MlflowTracking) -> Any:
     """Return the run that a link leads to."""
-    return tracking.client.get_run(link.rpartition("/")[2])
+    return tracking.client.get_run(link.rpartition("/")[2].partition("?")[0])
 
 
 RUN = RunRecord(
