@@ -9,6 +9,9 @@ UV    := uv==0.13.9
 TORCH := torch==2.13.0
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# Where Python may not keep what it compiles (many containers say so), every server would compile its libraries anew
+# at each start, which takes twice as long.
+export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
 .PHONY: help run up down status test lint types format lock clean
@@ -54,7 +57,7 @@ $(READY): $(LOCK) pyproject.toml
 	  if [ -z "$$python" ]; then echo "error: Python 3.11 or newer is needed, and none was found" >&2; exit 1; fi; \
 	  [ -x $(BIN)/python ] || { echo "Making .venv with $$python"; $$python -m venv .venv; } || \
 	    { rm -rf .venv; echo "error: '$$python -m venv' fails; on Debian: apt install python3-venv" >&2; exit 1; }
-	@echo "Installing the packages of $(LOCK) (2 GB; some minutes the first time)"
+	@echo "Installing the packages of $(LOCK) (2.5 GB; some minutes the first time)"
 	@$(BIN)/python -m pip install --quiet --quiet --constraint $(LOCK) "$$(grep '^torch==' $(LOCK))" $(UV)
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --requirement $(LOCK)
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --editable .

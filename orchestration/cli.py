@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from orchestration import cli_stack
-from orchestration.cli_stack import explained
+from orchestration.cli_stack import TITLES, explained
 from orchestration.settings import UserError
 
 if TYPE_CHECKING:
@@ -26,14 +26,13 @@ if TYPE_CHECKING:
 app = typer.Typer(
     name="offerline",
     help="Turns the product listings of many shops into one catalogue.\n\n"
-    "Start with [bold]offerline run samples[/bold]; look around with [bold]offerline up[/bold].",
-    rich_markup_mode="rich",
+    "Start with `offerline run samples`; look around with `offerline up`.",
+    rich_markup_mode="markdown",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
 benchmark = typer.Typer(help="Measure quality and cost; prints figures, asserts nothing.", no_args_is_help=True)
 app.add_typer(benchmark, name="benchmark")
-cli_stack.register(app)
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead, for programs.")]
 
@@ -70,20 +69,24 @@ def run(
 def land(
     file: Annotated[Path, typer.Argument(help="The feed to deliver; .gz and .zst are read as they are.")],
     source: Annotated[str, typer.Option("--source", help="The shop it comes from, as its contract calls it.")],
+    as_json: Json = False,
 ) -> None:
     """Deliver one feed to the landing bucket, as a shop would.
 
-    The landing sensor (offerline up) takes it in within seconds; offerline run does it at once. The contract is the one
-    that the bucket holds for the source; for a new source one is made from the file's ending, and the file's columns
-    must then have the canonical names (listing_id, title, price, ...).
+    The landing sensor (`offerline up`) takes it in within a minute; `offerline run` does it at once. The contract is
+    the one that the bucket holds for the source; for a new source one is made from the file's ending, and the file's
+    columns must then have the canonical names (listing_id, title, price, ...).
     """
     from orchestration.delivery import deliver_file
 
     with _platform() as platform:
         refused = [row["object_key"] for row in platform.parts.batch_book.refusals()]
         delivered = deliver_file(file, source, platform.parts.landing_zone, again=refused)
-        state = "is there already" if delivered.unchanged else "delivered"
-        Console().print(f"{escape(delivered.object_key)} {state}", highlight=False)
+    if as_json:
+        _print_json(dataclasses.asdict(delivered))
+        return
+    state = "is there already" if delivered.unchanged else "delivered"
+    Console().print(f"{escape(delivered.object_key)} {state}", highlight=False, soft_wrap=True)
 
 
 @app.command()
@@ -163,6 +166,9 @@ def explain(
         print_explanation(Console(), explanation)
 
 
+cli_stack.register(app)
+
+
 @benchmark.command()
 def matching(
     folders: Annotated[
@@ -198,11 +204,12 @@ def matching(
 
 @contextmanager
 def _platform() -> "Iterator[Platform]":
-    """Enter the platform, with its start shown where it takes a while, and errors of use as one clear line."""
+    """Enter the platform, with its start shown on a terminal, and errors of use as one clear line."""
     from orchestration.context import Platform
 
     with explained():
-        platform = Platform.enter()
+        with Console(stderr=True).status("") as status:
+            platform = Platform.enter(lambda server, news: status.update(f"{TITLES.get(server, server)} {news}"))
         yield platform
 
 

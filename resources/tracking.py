@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 CHAMPION = "champion"
 #: Without it MLflow takes every experiment for one with a language model and shows no runs at first.
 EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
+#: A link opens MLflow's page in its section of trained models; a new visitor's page starts in that of chats and traces.
+SECTION = "workflowType=machine_learning"
 DIGEST_TAG = "offerline.digest"
 DAGSTER_RUN_TAG = "dagster.run_id"
 #: MLflow takes at most this many parameters or metrics in one call.
@@ -59,7 +61,7 @@ class MlflowTracking:
         with _outage_named():
             experiment = self._experiment(run.experiment)
             run_id = self._write(experiment, run)
-        return f"{self.ui_url}/#/experiments/{experiment}/runs/{run_id}"
+        return f"{self.ui_url}/#/experiments/{experiment}/runs/{run_id}?{SECTION}"
 
     def add_metrics(self, experiment: str, dagster_run_id: str, metrics: Mapping[str, float]) -> str | None:
         """Add metrics to the run that belongs to a Dagster run, and return its link; None where there is none.
@@ -78,7 +80,7 @@ class MlflowTracking:
             run_id = found[0].info.run_id
             now = int(time() * 1000)
             self.client.log_batch(run_id, metrics=[Metric(key, float(value), now, 0) for key, value in metrics.items()])
-        return f"{self.ui_url}/#/experiments/{found[0].info.experiment_id}/runs/{run_id}"
+        return f"{self.ui_url}/#/experiments/{found[0].info.experiment_id}/runs/{run_id}?{SECTION}"
 
     def register(
         self, name: str, digest: str, files: Mapping[str, bytes | Path], *, run: RunRecord, description: str
@@ -106,9 +108,8 @@ class MlflowTracking:
                 )
                 version = int(created.version)
             self.client.set_registered_model_alias(name, CHAMPION, str(version))
-        return ModelVersion(
-            name=name, version=version, is_new=is_new, link=f"{self.ui_url}/#/models/{name}/versions/{version}"
-        )
+        link = f"{self.ui_url}/#/models/{name}/versions/{version}?{SECTION}"
+        return ModelVersion(name=name, version=version, is_new=is_new, link=link)
 
     def champion(self, name: str) -> tuple[int, str] | None:
         """Return version and digest of the champion, or None where no version was ever registered."""

@@ -1,5 +1,6 @@
 """The embedded stack itself: started, killed, disturbed and ended, with real processes."""
 
+import importlib
 import json
 import os
 import signal
@@ -13,6 +14,7 @@ import httpx
 import psutil
 import psycopg
 import pytest
+import typer
 from sqlalchemy.engine import make_url
 from tenacity import retry, retry_if_result, stop_after_delay, wait_fixed
 from typer.testing import CliRunner
@@ -239,6 +241,14 @@ def test_a_missing_program_says_what_to_install(tmp_path: Path, monkeypatch: pyt
         Stack(Settings(home=tmp_path)).start()
 
 
+def test_a_missing_package_is_named_without_a_traceback(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(typer.Exit), cli_stack.explained():
+        importlib.import_module("not_installed_here")
+    assert "`not_installed_here` is missing: `make clean run`" in capsys.readouterr().err
+    with pytest.raises(ModuleNotFoundError), cli_stack.explained():
+        importlib.import_module("orchestration.no_such_module")
+
+
 def test_data_without_their_passwords_are_named_and_left_alone(tmp_path: Path) -> None:
     (tmp_path / "postgres").mkdir()
     (tmp_path / "postgres" / "PG_VERSION").write_text("18")
@@ -268,8 +278,6 @@ def test_status_before_the_first_start_is_no_error(tmp_path: Path, monkeypatch: 
 
 
 def command_line(*words: str):  # type: ignore[no-untyped-def]
-    import typer
-
     app = typer.Typer()
     cli_stack.register(app)
     return CliRunner().invoke(app, list(words))

@@ -51,7 +51,7 @@ def tracking(stack: Endpoints, environment: None, store: ObjectStore) -> Iterato
 
 def run_of(link: str, tracking: MlflowTracking) -> Any:
     """Return the run that a link leads to."""
-    return tracking.client.get_run(link.rpartition("/")[2])
+    return tracking.client.get_run(link.rpartition("/")[2].partition("?")[0])
 
 
 RUN = RunRecord(
@@ -71,7 +71,7 @@ def test_a_run_is_written_whole(tracking: MlflowTracking) -> None:
     run = run_of(link, tracking)
     experiment = tracking.client.get_experiment_by_name("clustering")
     assert experiment is not None
-    assert link == f"{UI}/#/experiments/{experiment.experiment_id}/runs/{run.info.run_id}"
+    assert link == f"{UI}/#/experiments/{experiment.experiment_id}/runs/{run.info.run_id}?workflowType=machine_learning"
     assert (run.info.run_name, run.info.status) == (RUN.name, "FINISHED")
     assert run.data.metrics == {"clusters": 2.0, "largest_cluster": 2.0}
     assert run.data.params == {
@@ -136,7 +136,7 @@ def test_a_model_is_a_version_per_digest_and_the_one_in_use_is_champion(
 
     first = tracking.register("embedder", "digest-1", files, run=run, description="Embeds texts.")
     assert (first.name, first.version, first.is_new) == ("embedder", 1, True)
-    assert first.link == f"{UI}/#/models/embedder/versions/1"
+    assert first.link == f"{UI}/#/models/embedder/versions/1?workflowType=machine_learning"
     assert tracking.champion("embedder") == (1, "digest-1")
     again = tracking.register("embedder", "digest-1", files, run=run, description="Embeds texts.")
     assert again == replace(first, is_new=False)
