@@ -28,7 +28,7 @@ value, and Offerline is not given it: it has one configuration for all folders.
 EPILOG = """\
 A folder holds feeds.yaml, the feeds it names, and truth.csv (source,listing_id,product_id). Peers that are not there
 are installed when first needed, with pinned versions, each into an environment of its own below OFFERLINE_HOME
-(benchmarks/peers/NAME; together about 1 GB). A peer that cannot be installed, breaks off, or goes beyond its bounds
+(benchmarks/peers/NAME; together 1.2 GB). A peer that cannot be installed, breaks off, or goes beyond its bounds
 is a row that says so. Example: python -m benchmarks.peers ../shared/data/abt_buy --only splink --json peers.json
 """
 

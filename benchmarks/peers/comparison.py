@@ -42,7 +42,7 @@ class Row:
     Attributes:
         folder: Name of the folder.
         matcher: Name of the matcher.
-        setting: `defaults`, or `best at` the value the truth chose.
+        setting: `defaults`, or `best:` and the value the truth chose.
         precision: Pairwise, over all pairs of offers.
         recall: Pairwise, over all true pairs.
         f1: Harmonic mean of both.
@@ -145,10 +145,10 @@ def rows_of(
     yield row(DEFAULTS, default)
     best = judge.best(answer.alternatives)
     # Where a peer's own clusters are more than its pairs, no threshold may come up to the defaults.
-    if best is None or best[1].f1 < default.f1:
-        yield row(f"best at {DEFAULTS}", default)
+    if best is None or best[1].f1 <= default.f1:
+        yield row(f"best: {DEFAULTS}", default)
     else:
-        yield row(f"best at {best[0]:.2f}", best[1])
+        yield row(f"best: {best[0]:.2f}", best[1])
 
 
 def offers_of(folder: Path, cache: Path, hide_sellers: bool, embedder: Callable[[Path], TextEmbedder]) -> pa.Table:

@@ -112,3 +112,5 @@ def _end(process: "subprocess.Popen[bytes]") -> None:
         except psutil.NoSuchProcess:
             continue
     process.wait()
+    # A killed process is gone only some moments later; until then it would take from the next peer's memory.
+    psutil.wait_procs(family, timeout=10)

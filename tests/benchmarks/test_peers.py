@@ -201,7 +201,7 @@ def test_a_peer_is_judged_at_its_defaults_and_at_its_best(
 ) -> None:
     defaults, best = rows_with(folder, peer(ANSWERS), tmp_path)
     assert (defaults.setting, defaults.precision, defaults.recall) == ("defaults", 0.2, 1.0)
-    assert (best.setting, best.precision, best.recall) == ("best at 0.80", 1.0, pytest.approx(2 / 3, abs=1e-4))
+    assert (best.setting, best.precision, best.recall) == ("best: 0.80", 1.0, pytest.approx(2 / 3, abs=1e-4))
     assert defaults.seconds == best.seconds == 1.5
     assert defaults.peak_mb
 
@@ -279,14 +279,14 @@ def test_the_table_fits_a_terminal_and_says_why_figures_are_missing() -> None:
     rows = [
         Row(folder="amazon_google", matcher=OFFERLINE, **figures),
         Row(folder="amazon_google", matcher="goldenmatch", **figures),
-        Row(folder="amazon_google", matcher="goldenmatch", setting="best at 0.55", **figures),
+        Row(folder="amazon_google", matcher="goldenmatch", setting="best: 0.55", **figures),
         Row(folder="pricerunner", matcher="pyjedai", failure="stopped: no answer after 600 s"),
     ]
     console = Console(width=80, record=True)
     console.print(peer_table(rows))
     lines = [line.rstrip() for line in console.export_text().splitlines()]
     assert lines[2].split() == ["amazon_google", "offerline", "defaults", *["0.500", "0.250", "0.333", "12.3", "1,234"]]
-    assert lines[4].split() == ["best", "at", "0.55", *["0.500", "0.250", "0.333", "12.3", "1,234"]]
+    assert lines[4].split() == ["best:", "0.55", *["0.500", "0.250", "0.333", "12.3", "1,234"]]
     assert "stopped: no answer after 600 s" in " ".join(" ".join(lines).split())
     assert any("goldenmatch" in note for note in notes({"goldenmatch"}))
     assert not any("pyjedai" in note for note in notes({"goldenmatch"}))
