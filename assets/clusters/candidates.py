@@ -158,7 +158,7 @@ def find_candidates(corpus: Corpus, rules: CandidateRules) -> Candidates:
             corpus.gram_vectors, group, rules.grams, most=rules.gram_frequency, terms=rules.gram_terms, rules=rules
         ),
         "codes": sparse_neighbours(
-            corpus.code_vectors, group, rules.codes, most=rules.code_frequency, terms=rules.word_terms, rules=rules
+            corpus.stem_vectors, group, rules.codes, most=rules.code_frequency, terms=rules.word_terms, rules=rules
         ),
         "vectors": vector_neighbours(corpus.vectors, group, rules.vectors, rules),
     }

@@ -6,6 +6,7 @@ Belongs here: turning the products' table and vectors into aligned arrays, once.
 import dataclasses
 import itertools
 import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,9 +14,19 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from assets.clusters.matrices import Floats, Ints, Matrix, indicators, rarity, scale_columns, unit_rows
-from assets.clusters.parsing import Parsed, grams, parse, squash, tokenise
+from assets.clusters.matrices import (
+    Floats,
+    Ints,
+    Matrix,
+    indicators,
+    rarity,
+    scale_columns,
+    unit_rows,
+    weighted_indicators,
+)
+from assets.clusters.parsing import Parsed, fold, grams, parse, squash, stems, tokenise
 from assets.clusters.rules import ParsingRules
+from assets.clusters.variants import Dimension, read_dimensions
 
 APOSTROPHE = re.compile(r"(?<=\w)['’](?=s\b)")
 
@@ -34,6 +45,9 @@ class Corpus:
         exclusive: Whether that seller lists a product once, shape (n,).
         vectors: Embeddings, shape (n, dimensions), float16, unit rows.
         words: Binary words of titles (and brands), shape (n, words).
+        word_terms: The words, one per column.
+        word_stems: Binary stems of each word that holds a digit, shape (words, stems of words).
+        word_wholes: Which stem each word is itself, on the same columns.
         word_rarity: Weight of each word, shape (words,).
         word_vectors: Unit rows of `words` weighted by rarity.
         gram_vectors: Unit rows of character 3-grams of the canonical titles, weighted by rarity.
@@ -44,13 +58,18 @@ class Corpus:
         text_codes: Binary codes of titles and descriptions, on the same columns.
         code_terms: The codes, one per column.
         code_rarity: Weight of each code, shape (codes,).
-        code_vectors: Unit rows of `text_codes` weighted by rarity.
+        stems: How much of the title's longest such code each stem makes up, shape (n, stems).
+        text_stems: Binary stems of the codes of titles and descriptions, on the same columns.
+        stem_rarity: Weight of each stem, shape (stems,).
+        stem_vectors: Unit rows of the stems of titles and descriptions, weighted by rarity and share of the code.
+        brand: Number of the brand, -1 where unknown, shape (n,).
         described: Whether the product has a description, shape (n,).
         price: Price, NaN where unknown, shape (n,).
         currency: Number of the currency, -1 where unknown, shape (n,).
         gtin: Number of the GTIN, -1 where unknown, shape (n,).
         condition: Number of the condition, shape (n,); an offer that does not say is new.
         pack_size: Items in the pack, shape (n,).
+        dimensions: What the products state of their variant, by name of the dimension.
     """
 
     ids: list[str]
@@ -60,6 +79,9 @@ class Corpus:
     exclusive: NDArray[np.bool_]
     vectors: NDArray[np.float16]
     words: Matrix
+    word_terms: list[str]
+    word_stems: Matrix
+    word_wholes: Matrix
     word_rarity: Floats
     word_vectors: Matrix
     gram_vectors: Matrix
@@ -70,13 +92,18 @@ class Corpus:
     text_codes: Matrix
     code_terms: list[str]
     code_rarity: Floats
-    code_vectors: Matrix
+    stems: Matrix
+    text_stems: Matrix
+    stem_rarity: Floats
+    stem_vectors: Matrix
+    brand: Ints
     described: NDArray[np.bool_]
     price: NDArray[np.float64]
     currency: Ints
     gtin: Ints
     condition: Ints
     pack_size: Ints
+    dimensions: Mapping[str, Dimension]
 
     def __len__(self) -> int:
         """Number of products."""
@@ -98,6 +125,15 @@ def encode(values: pa.ChunkedArray | pa.Array) -> Ints:
     numbers = np.unique(texts, return_inverse=True)[1].astype(np.int32)
     numbers[texts == ""] = -1
     return numbers
+
+
+def shares_of(codes: Iterable[str], rules: ParsingRules) -> dict[str, float]:
+    """How much of the longest of these codes that holds it each stem makes up, in 0..1."""
+    shares: dict[str, float] = {}
+    for code in codes:
+        for stem in stems(code, rules):
+            shares[stem] = max(shares.get(stem, 0.0), len(stem) / len(code))
+    return shares
 
 
 def read_corpus(products: pa.Table, vectors: NDArray[np.float16], rules: ParsingRules) -> Corpus:
@@ -127,10 +163,15 @@ def read_corpus(products: pa.Table, vectors: NDArray[np.float16], rules: Parsing
         rules,
     )
     words = indicators([text.words for text in parsed.titles])
+    word_stems = indicators([set(stems(word, rules)) for word in words.terms])
     text_words = indicators([(*t.words, *d.words) for t, d in zip(parsed.titles, parsed.descriptions, strict=True)])
     descriptions = indicators([text.words for text in parsed.descriptions])
     three_grams = indicators(grams([" ".join(text.words) for text in parsed.titles])).matrix
     text_codes = indicators([(*t.codes, *d.codes) for t, d in zip(parsed.titles, parsed.descriptions, strict=True)])
+    text_stems = weighted_indicators(
+        [shares_of((*t.codes, *d.codes), rules) for t, d in zip(parsed.titles, parsed.descriptions, strict=True)]
+    )
+    stem_rarity = rarity(text_stems.matrix)
     word_rarity, code_rarity = rarity(words.matrix), rarity(text_codes.matrix)
     offerer = [
         f"{source}\0{seller}"
@@ -145,6 +186,9 @@ def read_corpus(products: pa.Table, vectors: NDArray[np.float16], rules: Parsing
         exclusive=np.full(len(ids), len(np.unique(seller)) > 1),
         vectors=vectors[order],
         words=words.matrix,
+        word_terms=words.terms,
+        word_stems=word_stems.matrix,
+        word_wholes=indicators([[word] for word in words.terms]).columns_of(word_stems.terms),
         word_rarity=word_rarity,
         word_vectors=unit_rows(scale_columns(words.matrix, word_rarity)),
         gram_vectors=unit_rows(scale_columns(three_grams, rarity(three_grams))),
@@ -155,11 +199,16 @@ def read_corpus(products: pa.Table, vectors: NDArray[np.float16], rules: Parsing
         text_codes=text_codes.matrix,
         code_terms=text_codes.terms,
         code_rarity=code_rarity,
-        code_vectors=unit_rows(scale_columns(text_codes.matrix, code_rarity)),
+        stems=weighted_indicators([shares_of(t.codes, rules) for t in parsed.titles]).columns_of(text_stems.terms),
+        text_stems=(text_stems.matrix > 0).astype(np.float32),
+        stem_rarity=stem_rarity,
+        stem_vectors=unit_rows(scale_columns(text_stems.matrix, stem_rarity)),
+        brand=encode(pc.utf8_lower(table.column("brand"))),
         described=np.array([bool(text.words) for text in parsed.descriptions], dtype=bool),
         price=np.array([float(p) if p else np.nan for p in table.column("price").to_pylist()], dtype=np.float64),
         currency=encode(table.column("currency")),
         gtin=encode(table.column("gtin")),
         condition=encode(pc.replace_substring(table.column("condition"), "unknown", "new")),
         pack_size=table.column("pack_size").to_numpy().astype(np.int32),
+        dimensions=read_dimensions([fold(title) for title in titles], table.column("measures").to_pylist()),
     )

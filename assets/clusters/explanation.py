@@ -9,9 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from assets.clusters.candidates import CHANNELS
-from assets.clusters.features import VETOES, compare, find_vetoes
+from assets.clusters.features import HARD_VETOES, VETOES, compare, find_vetoes
 from assets.clusters.matching import Matching
 from assets.clusters.parsing import Text
+from assets.clusters.resolution import CONTRADICTION
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +42,8 @@ class Explanation:
         probability: That both are one product, after rivals and vetoes.
         veto: The conflict that keeps them apart, if any.
         joined: Whether they are in one cluster.
-        linkage: Mean probability of the pairs between the two clusters; of the pairs within, where joined.
+        linkage: Mean probability of the pairs between the two clusters, contradictions counted against; of the pairs
+            within, where joined.
         threshold: What two clusters need to join.
         verdict: The decision in one sentence.
     """
@@ -101,7 +103,11 @@ def explain(matching: Matching, one: str, other: str) -> Explanation:
     shared_seller = bool(np.intersect1d(groups[here], groups[there]).size) and not joined
     chosen = matching.rules.resolution
     threshold = chosen.precision_threshold if chosen.precision_first else chosen.threshold
-    vetoed_between = bool((matching.comparison.vetoes[between] > 0).any())
+    hard = [VETOES.index(name) for name in HARD_VETOES]
+    vetoed_between = bool(np.isin(matching.comparison.vetoes[between], hard).any())
+    if not joined:
+        # What the linkage saw: pairs that contradict each other count against, they do not merely not count.
+        linkage -= float(((matching.comparison.vetoes[between] > 0) * -CONTRADICTION).sum() / possible)
     verdict = describe(joined, probability, linkage, threshold, proposed, veto, shared_seller, vetoed_between)
 
     def side(row: int, members: np.ndarray) -> Side:
@@ -143,8 +149,10 @@ def describe(
         return f"Joined: the pair itself is likely enough ({probability:.2f}), and so is its cluster ({linkage:.2f})."
     if joined:
         return f"Joined by their cluster (mean {linkage:.2f}), although the pair alone is unlikely ({probability:.2f})."
-    if veto:
+    if veto in HARD_VETOES:
         return f"Parted: their {veto} conflicts, which nothing outweighs."
+    if veto:
+        return f"Parted: their titles contradict each other ({veto}), and no other offers outweigh that."
     if shared_seller:
         return "Parted: together their clusters would hold two offers of a seller that lists each product once."
     if vetoed_between:

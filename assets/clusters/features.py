@@ -31,7 +31,9 @@ from assets.clusters.rules import VetoRules
 #: Two prices that differ by more than this factor differ no less clearly than by it (natural logarithm).
 WIDEST_PRICE_GAP = 3.0
 #: Codes of vetoes; 0 is none. The position is the number in the array of vetoes.
-VETOES = ("", "gtin", "condition", "measure", "colour")
+VETOES = ("", "gtin", "condition", "variant", "pack", "number", "colour")
+#: Vetoes that hold for whole clusters; the others part a pair, and many good pairs can outweigh one misread title.
+HARD_VETOES = ("gtin", "condition", "colour")
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +129,9 @@ def code_features(corpus: Corpus, left: Ints, right: Ints) -> Columns:
     )
     codes, weight = main_codes(corpus)
     compact = np.array(["".join(t.words) for t in corpus.parsed.titles], dtype=object)
+    stems = scale_columns(corpus.stems, corpus.stem_rarity)
+    stem_in_right = strongest_shared(stems, corpus.text_stems, left, right)
+    stem_in_left = strongest_shared(stems, corpus.text_stems, right, left)
     a, b = codes[left], codes[right]
     have_a, have_b = weight[left] > 0, weight[right] > 0
     both = have_a & have_b
@@ -143,6 +148,8 @@ def code_features(corpus: Corpus, left: Ints, right: Ints) -> Columns:
         "code_in_titles": in_titles,
         "code_in_texts": in_texts,
         "code_prefix": prefix,
+        "code_stem_least": np.minimum(stem_in_right, stem_in_left),
+        "code_stem_most": np.maximum(stem_in_right, stem_in_left),
         "code_alike": fuzzy(distance.Indel.normalized_similarity, a, b) * both,
         "code_inside": inside,
         "code_both": both.astype(np.float32),
@@ -158,16 +165,16 @@ def number_features(corpus: Corpus, left: Ints, right: Ints) -> Columns:
     total = row_sums(weighted.multiply(weighted))
     shared = dots(weighted, weighted, left, right)
     unsaid = total[left] - shared, total[right] - shared
-    units = indicators([[unit for unit, _ in t.measures] for t in corpus.parsed.titles]).matrix
-    values = indicators([[f"{unit}={value}" for unit, value in t.measures] for t in corpus.parsed.titles]).matrix
-    units_shared = dots(units, units, left, right)
-    agreeing = np.minimum(units_shared, dots(values, values, left, right))
+    agreeing, contradicting = np.zeros(len(left), np.float32), np.zeros(len(left), np.float32)
+    for dimension in corpus.dimensions.values():
+        agreeing += dimension.agrees(left, right)
+        contradicting += dimension.contradicts(left, right)
     return {
         "numbers_shared": shared,
         "numbers_unsaid_both": np.minimum(*unsaid),
         "numbers_unsaid_most": np.maximum(*unsaid),
         "measures_agree": agreeing,
-        "measures_conflict": units_shared - agreeing,
+        "measures_conflict": contradicting,
     }
 
 
@@ -181,7 +188,11 @@ def offer_features(corpus: Corpus, left: Ints, right: Ints) -> Columns:
     comparable = corpus.currency[left] == corpus.currency[right]
     gap = np.abs(np.log(corpus.price[left] / corpus.price[right]))
     gap = np.where(comparable & np.isfinite(gap), np.minimum(gap, WIDEST_PRICE_GAP), np.nan)
+    branded = (corpus.brand[left] >= 0) & (corpus.brand[right] >= 0)
+    same_brand = branded & (corpus.brand[left] == corpus.brand[right])
     features = {
+        "brand_agrees": same_brand,
+        "brand_conflict": branded & ~same_brand,
         "colour_agrees": same_colour,
         "colour_conflict": coloured[left] & coloured[right] & ~same_colour,
         "pack_conflict": corpus.pack_size[left] != corpus.pack_size[right],
@@ -201,6 +212,30 @@ def compare(corpus: Corpus, left: Ints, right: Ints) -> Features:
     return Features(tuple(columns), np.stack(list(columns.values()), axis=1).astype(np.float32))
 
 
+def differ_in_numbers_alone(corpus: Corpus, left: Ints, right: Ints) -> NDArray[np.bool_]:
+    """Whether each title has words that the other lacks, and all of these hold digits, shape (pairs,).
+
+    `Galaxy S23 black` and `Galaxy S24 black` are two products. A code that only goes on where the other's ends
+    (`KDL50WF663` and `KDL50WF663BU`) is no difference: shops leave such endings out.
+    """
+    words = corpus.words
+    telling = np.array([any(map(str.isdigit, word)) for word in corpus.word_terms], dtype=np.float32)
+    digits = words.multiply(telling).tocsr()
+    said, said_digits = row_sums(words), row_sums(digits)
+    shared, shared_digits = dots(words, words, left, right), dots(digits, digits, left, right)
+    rest = [(said[side] - shared, said_digits[side] - shared_digits) for side in (left, right)]
+    alone = np.logical_and.reduce([(unsaid > 0) & (unsaid == unsaid_digits) for unsaid, unsaid_digits in rest])
+    found = np.flatnonzero(alone)
+    a, b = digits[left[found]], digits[right[found]]
+    common = a.multiply(b)
+    only_a, only_b = (a - common).tocsr(), (b - common).tocsr()
+    goes_on = (only_a @ corpus.word_wholes).multiply(only_b @ corpus.word_stems)
+    goes_on += (only_b @ corpus.word_wholes).multiply(only_a @ corpus.word_stems)
+    goes_on = row_sums(goes_on) > 0
+    alone[found[goes_on]] = False
+    return np.asarray(alone, dtype=np.bool_)
+
+
 def find_vetoes(corpus: Corpus, left: Ints, right: Ints, rules: VetoRules) -> NDArray[np.uint8]:
     """Number of the veto (index into `VETOES`) that keeps each pair apart, 0 for none, shape (pairs,)."""
     vetoes = np.zeros(len(left), dtype=np.uint8)
@@ -213,11 +248,13 @@ def find_vetoes(corpus: Corpus, left: Ints, right: Ints, rules: VetoRules) -> ND
         colours = indicators([t.colours for t in corpus.parsed.titles]).matrix
         coloured = row_sums(colours) > 0
         vetoes[coloured[left] & coloured[right] & (dots(colours, colours, left, right) == 0)] = VETOES.index("colour")
-    stated = [[(u, v) for u, v in t.measures if u in rules.units] for t in corpus.parsed.titles]
-    units = indicators([[u for u, _ in s] for s in stated]).matrix
-    values = indicators([[f"{u}={v}" for u, v in s] for s in stated]).matrix
-    conflict = (dots(units, units, left, right) > 0) & (dots(values, values, left, right) == 0)
-    vetoes[conflict] = VETOES.index("measure")
+    if rules.numbers:
+        vetoes[differ_in_numbers_alone(corpus, left, right)] = VETOES.index("number")
+    if rules.pack:
+        vetoes[corpus.pack_size[left] != corpus.pack_size[right]] = VETOES.index("pack")
+    for name in rules.dimensions:
+        if (dimension := corpus.dimensions.get(name)) is not None:
+            vetoes[dimension.contradicts(left, right)] = VETOES.index("variant")
     if rules.condition:
         vetoes[differ(corpus.condition)] = VETOES.index("condition")
     vetoes[differ(corpus.gtin)] = VETOES.index("gtin")

@@ -24,7 +24,7 @@ from assets.clusters.corpus import Corpus, read_corpus
 from assets.clusters.features import Features
 from assets.clusters.resolution import Resolution
 from assets.clusters.rules import MatchRules
-from assets.clusters.scoring import MatchModel, Scores
+from assets.clusters.scoring import PRIOR, MatchModel, Scores
 from assets.clusters.sellers import find_exclusive
 
 #: Told the name of each stage as it begins.
@@ -69,10 +69,10 @@ class Matching:
         return dict(zip(self.corpus.ids, self.resolution.labels.tolist(), strict=True))
 
 
-def prepare(products: pa.Table, vectors: NDArray[np.float16], rules: MatchRules) -> Corpus:
+def prepare(products: pa.Table, vectors: NDArray[np.float16], rules: MatchRules, prior: MatchModel = PRIOR) -> Corpus:
     """Read products (columns of `CLEANED_PRODUCTS`) and vectors (n, dimensions), and look how clean each seller is."""
     corpus = read_corpus(products, vectors, rules.parsing)
-    return corpus.with_exclusive(find_exclusive(corpus, rules.sellers, rules.candidates))
+    return corpus.with_exclusive(find_exclusive(corpus, rules.sellers, rules.candidates, prior))
 
 
 def find_candidates(corpus: Corpus, rules: MatchRules) -> Candidates:
@@ -88,9 +88,11 @@ def compare_pairs(corpus: Corpus, pairs: Candidates, rules: MatchRules) -> Compa
     )
 
 
-def fit_model(corpus: Corpus, pairs: Candidates, comparison: Comparison, rules: MatchRules) -> MatchModel:
+def fit_model(
+    corpus: Corpus, pairs: Candidates, comparison: Comparison, rules: MatchRules, prior: MatchModel = PRIOR
+) -> MatchModel:
     """The catalogue's own model, learned without labels."""
-    return scoring.fit_model(corpus, pairs, comparison.features, rules.scoring)
+    return scoring.fit_model(corpus, pairs, comparison.features, comparison.vetoes, rules.scoring, prior)
 
 
 def score_pairs(corpus: Corpus, pairs: Candidates, comparison: Comparison, model: MatchModel) -> Scores:
@@ -102,13 +104,15 @@ def resolve_clusters(
     corpus: Corpus, pairs: Candidates, comparison: Comparison, scores: Scores, rules: MatchRules
 ) -> Resolution:
     """Clusters, and how sure each product's place in them is."""
-    chosen = rules.resolution
+    chosen, vetoes = rules.resolution, comparison.vetoes
+    hard = np.isin(vetoes, [features.VETOES.index(name) for name in features.HARD_VETOES])
+    opposed = np.where(hard, resolution.NEVER, resolution.CONTRADICTION)
     return resolution.resolve(
         len(corpus),
         pairs.left,
         pairs.right,
         scores.probability,
-        comparison.vetoes > 0,
+        np.where(vetoes > 0, opposed, scores.probability),
         corpus.exclusion_groups(),
         chosen.precision_threshold if chosen.precision_first else chosen.threshold,
     )
@@ -120,6 +124,7 @@ def match(
     *,
     rules: MatchRules | None = None,
     model: MatchModel | None = None,
+    prior: MatchModel = PRIOR,
     progress: Progress | None = None,
 ) -> Matching:
     """Cluster products; the result does not depend on the order of the rows.
@@ -129,6 +134,7 @@ def match(
         vectors: Embeddings of the same rows, shape (n, dimensions), unit rows.
         rules: The configuration.
         model: Scores with these weights instead of learning the catalogue's own.
+        prior: What the catalogue's own weights are held at.
         progress: Told the name of each stage as it begins.
 
     Raises:
@@ -146,13 +152,13 @@ def match(
         seconds[name] = time.perf_counter() - start
 
     with stage("prepare"):
-        corpus = prepare(products, vectors, rules)
+        corpus = prepare(products, vectors, rules, prior)
     with stage("candidates"):
         pairs = find_candidates(corpus, rules)
     with stage("features"):
         comparison = compare_pairs(corpus, pairs, rules)
     with stage("model"):
-        model = model or fit_model(corpus, pairs, comparison, rules)
+        model = model or fit_model(corpus, pairs, comparison, rules, prior)
     with stage("scores"):
         scores = score_pairs(corpus, pairs, comparison, model)
     with stage("clusters"):

@@ -3,7 +3,7 @@
 Belongs here: arithmetic that knows nothing of products. Not here: what the rows and columns mean.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,7 +21,7 @@ PAIRS_AT_ONCE = 100_000
 
 @dataclass(frozen=True, slots=True)
 class Indicators:
-    """Which row has which term: a binary CSR matrix of shape (rows, terms), the terms sorted."""
+    """Which row has which term, by how much: a CSR matrix of shape (rows, terms), the terms sorted."""
 
     matrix: Matrix
     terms: list[str]
@@ -40,16 +40,19 @@ class Indicators:
 
 def indicators(terms_of: Sequence[Iterable[str]]) -> Indicators:
     """Index ragged terms, one iterable per row, into a binary matrix."""
-    vocabulary = sorted({term for terms in terms_of for term in terms})
+    return weighted_indicators([dict.fromkeys(terms, 1.0) for terms in terms_of])
+
+
+def weighted_indicators(weights_of: Sequence[Mapping[str, float]]) -> Indicators:
+    """Index ragged terms with a value each, one mapping per row."""
+    vocabulary = sorted({term for weights in weights_of for term in weights})
     index = {term: column for column, term in enumerate(vocabulary)}
-    rows = [sorted({index[term] for term in terms}) for terms in terms_of]
+    rows = [sorted((index[term], value) for term, value in weights.items()) for weights in weights_of]
     lengths = np.fromiter((len(row) for row in rows), dtype=np.int64, count=len(rows))
-    columns = np.fromiter((column for row in rows for column in row), dtype=np.int32, count=int(lengths.sum()))
+    columns = np.fromiter((column for row in rows for column, _ in row), dtype=np.int32, count=int(lengths.sum()))
+    values = np.fromiter((value for row in rows for _, value in row), dtype=np.float32, count=len(columns))
     offsets = np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(lengths)])
-    matrix = sparse.csr_matrix(
-        (np.ones(len(columns), dtype=np.float32), columns, offsets), shape=(len(rows), len(vocabulary))
-    )
-    return Indicators(matrix, vocabulary)
+    return Indicators(sparse.csr_matrix((values, columns, offsets), shape=(len(rows), len(vocabulary))), vocabulary)
 
 
 def frequency(matrix: Matrix) -> NDArray[np.int64]:
@@ -91,7 +94,9 @@ def dots(a: Matrix, b: Matrix, left: Ints, right: Ints) -> Floats:
 
 def strongest_shared(a: Matrix, b: Matrix, left: Ints, right: Ints) -> Floats:
     """Largest value of row `left[p]` of `a` among the columns that row `right[p]` of the binary `b` holds."""
-    result = np.empty(len(left), dtype=np.float32)
+    result = np.zeros(len(left), dtype=np.float32)
+    if not a.shape[1]:
+        return result
     for start in range(0, len(left), PAIRS_AT_ONCE):
         chunk = slice(start, start + PAIRS_AT_ONCE)
         result[chunk] = a[left[chunk]].multiply(b[right[chunk]]).max(axis=1).toarray().ravel()
@@ -100,7 +105,9 @@ def strongest_shared(a: Matrix, b: Matrix, left: Ints, right: Ints) -> Floats:
 
 def strongest_missing(a: Matrix, b: Matrix, left: Ints, right: Ints) -> Floats:
     """Largest value of row `left[p]` of `a` among the columns that row `right[p]` of the binary `b` lacks."""
-    result = np.empty(len(left), dtype=np.float32)
+    result = np.zeros(len(left), dtype=np.float32)
+    if not a.shape[1]:
+        return result
     for start in range(0, len(left), PAIRS_AT_ONCE):
         chunk = slice(start, start + PAIRS_AT_ONCE)
         rows = a[left[chunk]]

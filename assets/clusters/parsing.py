@@ -7,24 +7,29 @@ it so). Not here: comparing two products, frequencies turned into weights.
 
 import re
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
 from assets.clusters.rules import COLOURS, MULTIPLES, ROMAN, UNITS, ParsingRules
 
 INCH_MARK = re.compile(r"(?<=\d)\s?(?:''|[\"'”″](?!\w))")
-TOKEN = re.compile(r"v?\d+(?:[.,]\d+)+|[^\W_]+")
+TOKEN = re.compile(r"[vfh]?\d+(?:[.,]\d+)+|[^\W_]+")
 NUMBER = re.compile(r"[0-9]+(?:[.,][0-9]+)*")
 MEASURE = re.compile(r"([0-9]+)([a-z]+)")
-VERSION = re.compile(r"v[0-9]+(?:[.,][0-9]+)*")
+VERSION = re.compile(r"v[0-9]+(?:[.,][0-9]+)*|[fh][0-9]+(?:[.,][0-9]+)+")
+RUN = re.compile(r"[0-9]+|[a-z]+")
+
+
+def fold(text: str) -> str:
+    """The text in lower case and without accents."""
+    folded = unicodedata.normalize("NFKD", text).casefold()
+    return "".join(c for c in folded if not unicodedata.combining(c))
 
 
 def tokenise(text: str) -> list[str]:
     """Split into lower-case alphanumeric tokens; decimal numbers stay whole, accents go, `32"` gets its inch."""
-    folded = unicodedata.normalize("NFKD", text).casefold()
-    folded = "".join(c for c in folded if not unicodedata.combining(c))
-    return TOKEN.findall(INCH_MARK.sub(" inch ", folded))
+    return TOKEN.findall(INCH_MARK.sub(" inch ", fold(text)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +58,20 @@ def is_code(token: str, rules: ParsingRules) -> bool:
         return False
     measure = MEASURE.fullmatch(token)
     return measure is None or measure[2] not in UNITS
+
+
+def stems(code: str, rules: ParsingRules) -> Iterator[str]:
+    """The code, and what is left of it without runs of letters or digits at its ends: `ww70k5410uw` -> `k5410`, ...
+
+    Makers add regions, colours and sizes at the ends, and shops leave them out: offers of one product, or of its
+    variants, share a stem.
+    """
+    runs = RUN.findall(code)
+    for first in range(len(runs)):
+        for last in range(first + 1, len(runs) + 1):
+            stem = "".join(runs[first:last])
+            if len(stem) >= rules.code_length and any(run.isdigit() for run in runs[first:last]):
+                yield stem
 
 
 def spellings(tokens: Iterable[Sequence[str]], rules: ParsingRules) -> frozenset[str]:
@@ -130,7 +149,7 @@ def read(tokens: Sequence[str], rules: ParsingRules) -> Text:
             numbers.append(canonical_number(token))
             words.append(numbers[-1])
         elif token in ROMAN or (VERSION.fullmatch(token) and not is_code(token, rules)):
-            numbers.append(ROMAN.get(token) or canonical_number(token.removeprefix("v")))
+            numbers.append(ROMAN.get(token) or canonical_number(token.lstrip("vfh")))
             words.append(numbers[-1])
         elif is_code(token, rules):
             codes.append(token)

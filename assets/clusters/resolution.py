@@ -2,10 +2,11 @@
 
 Belongs here: the clustering and how sure it is of itself. Not here: scores, lasting ids.
 
-Average linkage joins the two clusters whose *mean* pair probability is largest; a pair that was never proposed or is
-vetoed counts as 0, so that one bridge does not join two groups (connected components would). It is a reducible
-linkage: joining all pairs of clusters that are each other's nearest at once gives what joining one at a time gives
-(Müllner 2011, "Modern hierarchical, agglomerative clustering algorithms"), in a few rounds of sparse products.
+Average linkage joins the two clusters whose *mean* pair probability is largest; a pair that was never proposed counts
+as 0 and one that contradicts itself counts against, so that one bridge does not join two groups (connected components
+would). It is a reducible linkage: joining all pairs of clusters that are each other's nearest at once gives what
+joining one at a time gives (Müllner 2011, "Modern hierarchical, agglomerative clustering algorithms"), in a few rounds
+of sparse products.
 """
 
 from dataclasses import dataclass
@@ -18,8 +19,10 @@ from scipy import sparse
 from assets.clusters.matrices import Ints
 
 Doubles = NDArray[np.float64]
-#: Weight of a vetoed pair: no number of good pairs outweighs one.
+#: Weight of a pair that must not be: no number of good pairs outweighs one.
 NEVER = -1e6
+#: Weight of a pair that contradicts itself as variants do: it takes as much from a cluster as a sure pair gives.
+CONTRADICTION = -1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,24 +59,21 @@ def mutual_nearest(a: Ints, b: Ints, closeness: Doubles, size: int) -> tuple[Int
     return mutual.astype(np.int32), nearest[mutual]
 
 
-def link(
-    size: int, left: Ints, right: Ints, probability: Doubles, vetoed: NDArray[np.bool_], groups: Ints, threshold: float
-) -> Ints:
+def link(size: int, left: Ints, right: Ints, weight: Doubles, groups: Ints, threshold: float) -> Ints:
     """Cluster `size` products by average linkage.
 
     Args:
         size: Number of products.
         left: First product of each pair, shape (pairs,).
         right: Second product, shape (pairs,).
-        probability: That both are one, shape (pairs,).
-        vetoed: Pairs that must not end in one cluster, shape (pairs,).
+        weight: Probability that both are one, `CONTRADICTION`, or `NEVER` for pairs that must not end in one cluster,
+            shape (pairs,).
         groups: Products of one group must not end in one cluster, shape (size,).
-        threshold: Smallest mean probability between clusters that join.
+        threshold: Smallest mean weight between clusters that join.
 
     Returns:
         Cluster of each product, numbered from 0 by first member, shape (size,).
     """
-    weight = np.where(vetoed, NEVER, probability)
     total = sparse.csr_matrix(
         (np.concatenate([weight, weight]), (np.concatenate([left, right]), np.concatenate([right, left]))),
         shape=(size, size),
@@ -120,8 +120,8 @@ def certainty(labels: Ints, left: Ints, right: Ints, probability: Doubles) -> tu
 
 
 def resolve(
-    size: int, left: Ints, right: Ints, probability: Doubles, vetoed: NDArray[np.bool_], groups: Ints, threshold: float
+    size: int, left: Ints, right: Ints, probability: Doubles, weight: Doubles, groups: Ints, threshold: float
 ) -> Resolution:
-    """Cluster, and say how sure each product's place is. Arguments as for `link`."""
-    labels = link(size, left, right, probability, vetoed, groups, threshold)
+    """Cluster by `weight`, and say by `probability` how sure each product's place is. Arguments as for `link`."""
+    labels = link(size, left, right, weight, groups, threshold)
     return Resolution(labels, *certainty(labels, left, right, probability))

@@ -55,17 +55,17 @@ COLOURS: Final = MappingProxyType(
     {
         spelling: colour
         for colour, spellings in {
-            "black": "black blk schwarz noir nero zwart svart sort negro graphite",
+            "black": "black blk schwarz noir nero zwart svart sort negro graphite charcoal",
             "white": "white wht weiss blanc bianco wit vit hvid blanco",
             "silver": "silver slv silber argent argento",
             "grey": "grey gray grau gris anthracite titanium",
             "red": "red rot rouge rosso rood",
-            "blue": "blue blu blau bleu blauw",
-            "green": "green grn vert verde",
-            "pink": "pink rosa",
+            "blue": "blue blu blau bleu blauw azul navy",
+            "green": "green grn vert verde grun mint olive",
+            "pink": "pink rosa rose",
             "gold": "gold golden",
             "brown": "brown braun chocolate",
-            "purple": "purple violet lila",
+            "purple": "purple violet lila lavender",
             "orange": "orange",
             "yellow": "yellow gelb jaune",
             "steel": "stainless inox edelstahl",
@@ -154,12 +154,19 @@ class VetoRules:
     """Which conflicts keep two products apart whatever else agrees.
 
     Attributes:
-        units: Units whose values name a variant: two titles that both state one and share no value differ.
+        dimensions: Statements that name a variant (see `variants`): two titles that contradict each other differ.
+        numbers: Whether titles that differ in nothing but words with digits are two products (`S23` and `S24`).
+        pack: Whether packs of different size are kept apart; an offer that does not say is of one.
         condition: Whether a used or refurbished offer is kept apart from one that is new or does not say.
         colours: Whether two stated colours without one in common keep products apart.
     """
 
-    units: tuple[str, ...] = ("gb",)
+    dimensions: tuple[str, ...] = (
+        *("screen_in", "storage_gb", "ram_gb", "volume_l", "mass_g", "length_mm", "battery_mah"),
+        *("generation", "year", "platform"),
+    )
+    numbers: bool = True
+    pack: bool = True
     condition: bool = True
     colours: bool = False
 
@@ -184,7 +191,7 @@ class ScoringRules:
     training_weight: float = 1000.0
     fewest_seeds: int = 30
     most_lessons: int = 40_000
-    shift: float = 1.5
+    shift: float = 2.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,10 +10,12 @@ from assets.clusters.candidates import twins
 from assets.clusters.corpus import Corpus
 from assets.clusters.features import compare
 from assets.clusters.rules import CandidateRules, SellerRules
-from assets.clusters.scoring import PRIOR
+from assets.clusters.scoring import MatchModel
 
 
-def find_exclusive(corpus: Corpus, rules: SellerRules, candidates: CandidateRules) -> NDArray[np.bool_]:
+def find_exclusive(
+    corpus: Corpus, rules: SellerRules, candidates: CandidateRules, prior: MatchModel
+) -> NDArray[np.bool_]:
     """Whether the seller of each product lists a product once, shape (n,).
 
     A seller many of whose offers have a twin, worded differently, among its own (a marketplace whose feed names no
@@ -22,7 +24,7 @@ def find_exclusive(corpus: Corpus, rules: SellerRules, candidates: CandidateRule
     if not corpus.exclusive.any():
         return corpus.exclusive
     pairs = twins(corpus, rules.neighbours, candidates)
-    log_odds = PRIOR.log_odds(compare(corpus, pairs.left, pairs.right))
+    log_odds = prior.log_odds(compare(corpus, pairs.left, pairs.right))
     # Offers that read the same word for word are more often variants whose difference the feed leaves out.
     text = np.array([" ".join(title.words) for title in corpus.parsed.titles], dtype=object)
     alike = (log_odds >= rules.twin_log_odds) & (text[pairs.left] != text[pairs.right])

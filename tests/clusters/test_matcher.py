@@ -29,18 +29,29 @@ from assets.clusters.matching import (
 from assets.clusters.rules import MatchRules, ResolutionRules, VetoRules
 from assets.clusters.schema import CANDIDATE_PAIRS, CLUSTER_EVENTS, PRODUCT_CLUSTERS, SCORED_PAIRS
 from assets.clusters.scoring import PRIOR, MatchModel
+from assets.products.measures import parse_measures
 from assets.products.schema import CLEANED_PRODUCTS
 
 DATA = Path(__file__).resolve().parents[2].parent / "shared" / "data"
 READ = ("product_id", "source", "seller", "title", "description", "brand", "gtin", "mpn", "price", "currency")
-READ += ("condition", "pack_size")
+READ += ("condition", "pack_size", "measures")
 
 
 def offers(*rows: dict[str, Any]) -> pa.Table:
     defaults = {"condition": "unknown", "pack_size": 1, "currency": "EUR"}
     fields = [CLEANED_PRODUCTS.arrow.field(name).with_nullable(True) for name in READ]
     return pa.Table.from_pylist(
-        [{**dict.fromkeys(READ), **defaults, "seller": row["source"], **row} for row in rows], schema=pa.schema(fields)
+        [
+            {
+                **dict.fromkeys(READ),
+                **defaults,
+                "seller": row["source"],
+                "measures": json.dumps(parse_measures([row["title"]])),
+                **row,
+            }
+            for row in rows
+        ],
+        schema=pa.schema(fields),
     )
 
 
@@ -134,7 +145,11 @@ def test_an_exclusive_seller_never_has_two_offers_in_a_cluster() -> None:
 
 
 def test_offers_of_one_source_without_sellers_can_join() -> None:
-    table = CATALOGUE
+    rows = CATALOGUE.to_pylist()
+    # Without sellers two offers compete for a third until it is clear that they are one product themselves: "8kg
+    # washer" alone is not.
+    next(row for row in rows if row["product_id"] == "c:1")["title"] = "Bosch WAP28390GB 8 kg washing machine"
+    table = offers(*rows)
     for name in ("source", "seller"):
         table = table.set_column(table.column_names.index(name), name, pa.array([""] * table.num_rows))
     matching = run(table)
@@ -218,7 +233,7 @@ def test_an_explanation_adds_up() -> None:
     assert same.probability == pytest.approx(1 / (1 + np.exp(-contested)))
 
     parted = explain(matching, "a:4", "b:3")
-    assert (parted.joined, parted.veto) == (False, "measure")
+    assert (parted.joined, parted.veto) == (False, "variant")
     assert "conflicts" in parted.verdict
     assert "lists each product once" in explain(matching, "a:1", "a:2").verdict
     with pytest.raises(KeyError, match="nowhere:1"):

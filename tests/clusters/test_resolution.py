@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scipy.cluster.hierarchy import fcluster, linkage
 from scipy.spatial.distance import squareform
 
-from assets.clusters.resolution import certainty, link, resolve
+from assets.clusters.resolution import CONTRADICTION, NEVER, certainty, link, resolve
 
 Arrays = tuple[int, np.ndarray, np.ndarray, np.ndarray]
 
@@ -29,8 +29,7 @@ def run(graph: Arrays, threshold: float = 0.3, groups: np.ndarray | None = None,
         size,
         left,
         right,
-        probability,
-        np.zeros(len(left), bool) if vetoed is None else vetoed,
+        probability if vetoed is None else np.where(vetoed, NEVER, probability),
         np.arange(size, dtype=np.int32) if groups is None else groups,
         threshold,
     )
@@ -79,6 +78,15 @@ def test_a_bridge_does_not_join_two_groups() -> None:
     assert len(set(labels.tolist())) == 3
 
 
+def test_a_contradiction_parts_a_pair_and_is_outweighed_by_many_sure_ones() -> None:
+    """Two that contradict each other stay apart; one misread title of many does not break a cluster."""
+    assert run((2, np.array([0], np.int32), np.array([1], np.int32), np.array([CONTRADICTION])), 0.0).tolist() == [0, 1]
+    every = [(a, b, 0.95) for a in range(6) for b in range(a + 1, 6)]
+    pairs = [(a, b, CONTRADICTION if (a, b) == (4, 5) else weight) for a, b, weight in every]
+    left, right, weight = (np.array(column) for column in zip(*pairs, strict=True))
+    assert set(run((6, left.astype(np.int32), right.astype(np.int32), weight)).tolist()) == {0}
+
+
 def test_clusters_are_numbered_by_their_first_member() -> None:
     labels = run((5, np.array([1], np.int32), np.array([4], np.int32), np.array([0.9])))
     assert labels.tolist() == [0, 1, 2, 3, 1]
@@ -98,8 +106,6 @@ def test_confidence_is_the_mean_over_the_others_and_the_weakest_is_shared() -> N
 
 
 def test_resolve_returns_labels_and_certainty() -> None:
-    found = resolve(
-        2, *(np.array([n], np.int32) for n in (0, 1)), np.array([0.7]), np.array([False]), np.arange(2), 0.5
-    )
+    found = resolve(2, *(np.array([n], np.int32) for n in (0, 1)), np.array([0.7]), np.array([0.7]), np.arange(2), 0.5)
     assert found.labels.tolist() == [0, 0]
     assert found.weakest.tolist() == pytest.approx([0.7, 0.7])
