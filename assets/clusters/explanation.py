@@ -152,7 +152,7 @@ def describe(
     if veto in HARD_VETOES:
         return f"Parted: their {veto} conflicts, which nothing outweighs."
     if veto:
-        return f"Parted: their titles contradict each other ({veto}), and no other offers outweigh that."
+        return f"Parted: what they state conflicts ({veto}), and no other offers outweigh that."
     if shared_seller:
         return "Parted: together their clusters would hold two offers of a seller that lists each product once."
     if vetoed_between:

@@ -188,7 +188,7 @@ class ScoringRules:
     seed_gap: float = 0.5
     seed_floor: float = -1.0
     prior_strength: float = 3.0
-    training_weight: float = 1000.0
+    training_weight: float = 300.0
     fewest_seeds: int = 30
     most_lessons: int = 40_000
     shift: float = 2.0
