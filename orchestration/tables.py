@@ -169,8 +169,8 @@ def matching_table(results: Sequence[Mapping[str, Any]]) -> Table:
     """Return the matcher's scores, one row per folder."""
     table = Table(
         title="Pairwise scores over all true pairs, end to end",
-        caption="found: share of the true pairs among the candidates\n"
-        "pairs: candidates per offer; seconds: from products to clusters, embeddings apart",
+        caption="found: share of the true pairs among the candidates; pairs: per offer\n"
+        "seconds: from products to clusters, embeddings apart",
         title_justify="left",
         caption_justify="left",
         box=None,

@@ -75,8 +75,12 @@ def stems(code: str, rules: ParsingRules) -> Iterator[str]:
 
 
 def spellings(tokens: Iterable[Sequence[str]], rules: ParsingRules) -> frozenset[str]:
-    """The codes that somebody wrote as one token, to which others' split spellings are glued."""
-    return frozenset(token for text in tokens for token in text if is_code(token, rules))
+    """The codes that somebody wrote as one token, and their stems, to which others' split spellings are glued.
+
+    `WH-1000XM4` is told from `WF-1000XM4` once somebody writes `WH1000XM4B`.
+    """
+    codes = {token for text in tokens for token in text if is_code(token, rules)}
+    return frozenset(stem for code in codes for stem in stems(code, rules) if is_code(stem, rules))
 
 
 def glue(tokens: Sequence[str], known: frozenset[str], rules: ParsingRules) -> list[str]:

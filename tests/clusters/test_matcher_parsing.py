@@ -39,6 +39,13 @@ def test_codes_written_apart_are_glued_if_somebody_writes_them_together() -> Non
     assert slashed.codes == ("ed12lp",)
 
 
+def test_a_code_is_glued_where_somebody_writes_it_with_an_ending() -> None:
+    over_ear, in_ear, listed, other = read("Sony WH-1000XM4", "Sony WF-1000XM4", "WH1000XM4B.CE7", "WF1000XM4B Sony")
+    assert (over_ear.codes, in_ear.codes) == (("wh1000xm4",), ("wf1000xm4",))
+    assert listed.codes[0] == "wh1000xm4b"
+    assert other.codes == ("wf1000xm4b",)
+
+
 @pytest.mark.parametrize("title", ["washer 1400rpm", "disk 500gb", "office 2007", "led tv 4k", "pack of 12"])
 def test_measures_years_and_short_tokens_are_no_codes(title: str) -> None:
     assert read(title)[0].codes == ()
