@@ -19,7 +19,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from assets.clusters.matrices import Ints, Matrix, dots, indicators
+from assets.clusters.matrices import Floats, Ints, Matrix, dots, indicators
 from assets.clusters.rules import ROMAN
 
 #: Two quantities are one where they differ by less than about this share: `55"` is `139 cm`, 1 TB is 1024 GB.
@@ -116,17 +116,23 @@ class Dimension:
 
     def contradicts(self, left: Ints, right: Ints) -> NDArray[np.bool_]:
         """Whether products `left[p]` and `right[p]` contradict each other, shape (pairs,)."""
+        both, shared = self._shared(left, right)
+        stated, other = self.stated[left[both]], self.stated[right[both]]
         result = np.zeros(len(left), dtype=np.bool_)
-        both = np.flatnonzero((self.stated[left] > 0) & (self.stated[right] > 0))
-        a, b = left[both], right[both]
-        shared = np.minimum(dots(self.values, self.alike, a, b), np.minimum(self.stated[a], self.stated[b]))
-        equally = self.stated[a] == self.stated[b]
-        result[both] = (shared == 0) | (equally & (shared < self.stated[a]))
+        result[both] = (shared == 0) | ((stated == other) & (shared < stated))
         return result
 
     def agrees(self, left: Ints, right: Ints) -> NDArray[np.bool_]:
         """Whether both state a value and share one, shape (pairs,)."""
-        return np.asarray(dots(self.values, self.alike, left, right) > 0)
+        both, shared = self._shared(left, right)
+        result = np.zeros(len(left), dtype=np.bool_)
+        result[both] = shared > 0
+        return result
+
+    def _shared(self, left: Ints, right: Ints) -> tuple[NDArray[np.int64], Floats]:
+        """Positions of the pairs that both state something, few of all, and how many values those share."""
+        both = np.flatnonzero((self.stated[left] > 0) & (self.stated[right] > 0))
+        return both, dots(self.values, self.alike, left[both], right[both])
 
 
 def named(values_of: Sequence[Iterable[str]]) -> Dimension:
