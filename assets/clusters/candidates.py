@@ -16,7 +16,7 @@ from assets.clusters.matrices import Ints, Matrix, dots, frequency, rank_within
 from assets.clusters.rules import CandidateRules
 
 #: The searches; the position is the bit in `Candidates.channels`.
-CHANNELS = ("words", "grams", "codes", "vectors", "descriptions")
+CHANNELS = ("words", "grams", "codes", "vectors", "descriptions", "friends")
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,6 +172,45 @@ def find_candidates(corpus: Corpus, rules: CandidateRules) -> Candidates:
             rules=rules,
         )
     return unite(found, len(corpus))
+
+
+def find_friends(corpus: Corpus, pairs: Candidates, chance: NDArray[np.float64], rules: CandidateRules) -> Candidates:
+    """Pairs that no search proposed, of offers with a likely partner in common, without those in `pairs`.
+
+    A title of nothing but a code and one without it read unlike each other, and both like a third that says it all.
+
+    Args:
+        corpus: The offers.
+        pairs: What the searches proposed.
+        chance: How likely each pair is one product by itself, shape (pairs,); 0 where it must not count.
+        rules: How likely is likely, and how many friends an offer gets.
+    """
+    size, group = len(corpus), corpus.exclusion_groups()
+    likely = chance >= rules.friend_chance
+    left, right, weight = pairs.left[likely], pairs.right[likely], chance[likely].astype(np.float32)
+    both_ways = np.concatenate([left, right]), np.concatenate([right, left])
+    partners = sparse.csr_matrix((np.concatenate([weight, weight]), both_ways), shape=(size, size))
+    # Sorted, as the pairs are; the last is no pair, so that a search always ends at one.
+    known = np.append(pairs.left.astype(np.int64) * size + pairs.right, size * size)
+    found = [(np.empty(0, dtype=np.int32), np.empty(0, dtype=np.int32))]
+    for start in range(0, size, rules.block):
+        paths = (partners[start : start + rules.block] @ partners).tocoo()
+        rows, columns = (paths.row + start).astype(np.int32), paths.col.astype(np.int32)
+        low, high = np.minimum(rows, columns).astype(np.int64), np.maximum(rows, columns)
+        key = low * size + high
+        known_already = known[np.searchsorted(known, key)] == key
+        new = (group[rows] != group[columns]) & ~known_already
+        rows, columns, strength = rows[new], columns[new], np.round(paths.data[new], 4)
+        nearest = rank_within(rows.astype(np.int64), strength) < rules.friends
+        found.append((rows[nearest], columns[nearest]))
+    return unite({"friends": tuple(np.concatenate(side) for side in zip(*found, strict=True))}, size)
+
+
+def merge(some: Candidates, others: Candidates) -> tuple[Candidates, NDArray[np.int64]]:
+    """Both lists, which share no pair, as one sorted list; and the order in which it takes them, shape (pairs,)."""
+    left, right = np.concatenate([some.left, others.left]), np.concatenate([some.right, others.right])
+    order = np.lexsort((right, left))
+    return Candidates(left[order], right[order], np.concatenate([some.channels, others.channels])[order]), order
 
 
 def twins(corpus: Corpus, neighbours: int, rules: CandidateRules) -> Candidates:

@@ -83,7 +83,8 @@ def explain(matching: Matching, one: str, other: str) -> Explanation:
     a, b = np.array([left], dtype=np.int32), np.array([right], dtype=np.int32)
 
     features = compare(corpus, a, b)
-    veto = VETOES[int(find_vetoes(corpus, a, b, matching.rules.vetoes)[0])] or None
+    strict = matching.rules.resolution.precision_first
+    veto = VETOES[int(find_vetoes(corpus, a, b, matching.rules.vetoes, precision_first=strict)[0])] or None
     log_odds = float(matching.model.log_odds(features)[0])
     found = np.flatnonzero((pairs.left == left) & (pairs.right == right))
     proposed = len(found) > 0

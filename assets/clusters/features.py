@@ -18,6 +18,7 @@ from assets.clusters.matrices import (
     PAIRS_AT_ONCE,
     Floats,
     Ints,
+    Matrix,
     dots,
     indicators,
     rarity,
@@ -27,11 +28,14 @@ from assets.clusters.matrices import (
     strongest_shared,
 )
 from assets.clusters.rules import VetoRules
+from assets.clusters.statements import NEUTRAL, RANKS
 
 #: Two prices that differ by more than this factor differ no less clearly than by it (natural logarithm).
 WIDEST_PRICE_GAP = 3.0
+#: Dimensions with features of their own; the others are counted together.
+WORDED = ("edition", "accessory")
 #: Codes of vetoes; 0 is none. The position is the number in the array of vetoes.
-VETOES = ("", "gtin", "condition", "variant", "pack", "number", "colour")
+VETOES = ("", "gtin", "condition", "variant", "pack", "number", "colour", "accessory")
 #: Vetoes that hold for whole clusters; the others part a pair, and many good pairs can outweigh one misread title.
 HARD_VETOES = ("gtin", "condition", "colour")
 
@@ -166,9 +170,10 @@ def number_features(corpus: Corpus, left: Ints, right: Ints) -> Columns:
     shared = dots(weighted, weighted, left, right)
     unsaid = total[left] - shared, total[right] - shared
     agreeing, contradicting = np.zeros(len(left), np.float32), np.zeros(len(left), np.float32)
-    for dimension in corpus.dimensions.values():
-        agreeing += dimension.agrees(left, right)
-        contradicting += dimension.contradicts(left, right)
+    for name, dimension in corpus.dimensions.items():
+        if name not in WORDED:
+            agreeing += dimension.agrees(left, right)
+            contradicting += dimension.contradicts(left, right)
     return {
         "numbers_shared": shared,
         "numbers_unsaid_both": np.minimum(*unsaid),
@@ -176,6 +181,18 @@ def number_features(corpus: Corpus, left: Ints, right: Ints) -> Columns:
         "measures_agree": agreeing,
         "measures_conflict": contradicting,
     }
+
+
+def statement_features(corpus: Corpus, left: Ints, right: Ints) -> Columns:
+    """Editions: words too common to weigh much by rarity, and telling all the same."""
+    edition = corpus.dimensions["edition"]
+    conflict = edition.contradicts(left, right)
+    features = {
+        "edition_agrees": edition.agrees(left, right) & ~conflict,
+        "edition_conflict": conflict,
+        "edition_unsaid": edition.differs(left, right) & ~conflict,
+    }
+    return {name: values.astype(np.float32) for name, values in features.items()}
 
 
 def offer_features(corpus: Corpus, left: Ints, right: Ints) -> Columns:
@@ -207,24 +224,35 @@ def offer_features(corpus: Corpus, left: Ints, right: Ints) -> Columns:
 def compare(corpus: Corpus, left: Ints, right: Ints) -> Features:
     """All features of the pairs of rows `left[p]`, `right[p]`."""
     columns: Columns = {}
-    for family in (text_features, meaning_features, code_features, number_features, offer_features):
+    for family in (text_features, meaning_features, code_features, number_features, statement_features, offer_features):
         columns |= family(corpus, left, right)
     return Features(tuple(columns), np.stack(list(columns.values()), axis=1).astype(np.float32))
 
 
 def differ_in_numbers_alone(corpus: Corpus, left: Ints, right: Ints) -> NDArray[np.bool_]:
-    """Whether each title has words that the other lacks, and all of these hold digits, shape (pairs,).
+    """Whether nothing but words with digits, or words for a rank, tells two titles apart, shape (pairs,).
 
-    `Galaxy S23 black` and `Galaxy S24 black` are two products. A code that only goes on where the other's ends
-    (`KDL50WF663` and `KDL50WF663BU`) is no difference: shops leave such endings out.
+    `Galaxy S23 black` and `Galaxy S24 black` are two products, and so are `iPhone 15 Pro` and `iPhone 15 Pro Max`.
+    Where one title lacks what the other says, only a rank tells, for shops leave codes out; so they do with the endings
+    of codes (`KDL50WF663` and `KDL50WF663BU` are one).
     """
-    words = corpus.words
-    telling = np.array([any(map(str.isdigit, word)) for word in corpus.word_terms], dtype=np.float32)
-    digits = words.multiply(telling).tocsr()
-    said, said_digits = row_sums(words), row_sums(digits)
-    shared, shared_digits = dots(words, words, left, right), dots(digits, digits, left, right)
-    rest = [(said[side] - shared, said_digits[side] - shared_digits) for side in (left, right)]
-    alone = np.logical_and.reduce([(unsaid > 0) & (unsaid == unsaid_digits) for unsaid, unsaid_digits in rest])
+    words = scale_columns(corpus.words, np.array([w not in NEUTRAL for w in corpus.word_terms], dtype=np.float32))
+    ranks = np.array([word in RANKS for word in corpus.word_terms], dtype=np.bool_)
+    telling = ranks | np.array([any(map(str.isdigit, word)) for word in corpus.word_terms], dtype=np.bool_)
+    digits = scale_columns(words, telling.astype(np.float32))
+    ranking = scale_columns(words, ranks.astype(np.float32))
+
+    def unsaid(kind: Matrix) -> tuple[Floats, Floats]:
+        """How many such words of each title the other lacks."""
+        total, shared = row_sums(kind), dots(kind, kind, left, right)
+        return total[left] - shared, total[right] - shared
+
+    (left_all, right_all), (left_digits, right_digits) = unsaid(words), unsaid(digits)
+    left_ranks, right_ranks = unsaid(ranking)
+    told = (left_all == left_digits) & (right_all == right_digits)
+    one_side = np.minimum(left_all, right_all) == 0
+    ranked = (left_all == left_ranks) & (right_all == right_ranks) & (left_all + right_all > 0)
+    alone = np.where(one_side, ranked, told)
     found = np.flatnonzero(alone)
     a, b = digits[left[found]], digits[right[found]]
     common = a.multiply(b)
@@ -236,8 +264,21 @@ def differ_in_numbers_alone(corpus: Corpus, left: Ints, right: Ints) -> NDArray[
     return np.asarray(alone, dtype=np.bool_)
 
 
-def find_vetoes(corpus: Corpus, left: Ints, right: Ints, rules: VetoRules) -> NDArray[np.uint8]:
-    """Number of the veto (index into `VETOES`) that keeps each pair apart, 0 for none, shape (pairs,)."""
+def offers_accessory(corpus: Corpus, left: Ints, right: Ints) -> NDArray[np.bool_]:
+    """Whether one is an accessory `for` what the other is, and no model code is in both titles, shape (pairs,)."""
+    result = corpus.dimensions["accessory"].contradicts(left, right)
+    found = np.flatnonzero(result)
+    result[found[dots(corpus.codes, corpus.codes, left[found], right[found]) > 0]] = False
+    return result
+
+
+def find_vetoes(
+    corpus: Corpus, left: Ints, right: Ints, rules: VetoRules, *, precision_first: bool = False
+) -> NDArray[np.uint8]:
+    """Number of the veto (index into `VETOES`) that keeps each pair apart, 0 for none, shape (pairs,).
+
+    Where precision comes first, an offer that is silent where others name a variant may be any of them, and joins none.
+    """
     vetoes = np.zeros(len(left), dtype=np.uint8)
 
     def differ(values: Ints) -> NDArray[np.bool_]:
@@ -255,6 +296,11 @@ def find_vetoes(corpus: Corpus, left: Ints, right: Ints, rules: VetoRules) -> ND
     for name in rules.dimensions:
         if (dimension := corpus.dimensions.get(name)) is not None:
             vetoes[dimension.contradicts(left, right)] = VETOES.index("variant")
+    for name in rules.silence if precision_first else ():
+        if (dimension := corpus.dimensions.get(name)) is not None:
+            vetoes[dimension.differs(left, right)] = VETOES.index("variant")
+    if rules.accessories:
+        vetoes[offers_accessory(corpus, left, right)] = VETOES.index("accessory")
     if rules.condition:
         vetoes[differ(corpus.condition)] = VETOES.index("condition")
     vetoes[differ(corpus.gtin)] = VETOES.index("gtin")

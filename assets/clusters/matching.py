@@ -5,8 +5,8 @@ Belongs here: the stages in order, and their results in one value. Not here: how
     matching = match(products, vectors)
     dict(zip(matching.corpus.ids, matching.resolution.labels))
 
-The stages can be run one at a time (`prepare`, `find_candidates`, `compare_pairs`, `fit_model`, `score_pairs`,
-`resolve_clusters`), each from the results of the earlier ones.
+The stages can be run one at a time (`prepare`, `find_candidates`, `compare_pairs`, `fit_model`,
+`extend_pairs`, `score_pairs`, `resolve_clusters`), each from the results of the earlier ones.
 """
 
 import time
@@ -17,6 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
+from scipy.special import expit
 
 from assets.clusters import candidates, features, resolution, scoring
 from assets.clusters.candidates import Candidates
@@ -82,9 +83,10 @@ def find_candidates(corpus: Corpus, rules: MatchRules) -> Candidates:
 
 def compare_pairs(corpus: Corpus, pairs: Candidates, rules: MatchRules) -> Comparison:
     """Features and vetoes of the candidate pairs."""
+    strict = rules.resolution.precision_first
     return Comparison(
         features.compare(corpus, pairs.left, pairs.right),
-        features.find_vetoes(corpus, pairs.left, pairs.right, rules.vetoes),
+        features.find_vetoes(corpus, pairs.left, pairs.right, rules.vetoes, precision_first=strict),
     )
 
 
@@ -93,6 +95,19 @@ def fit_model(
 ) -> MatchModel:
     """The catalogue's own model, learned without labels."""
     return scoring.fit_model(corpus, pairs, comparison.features, comparison.vetoes, rules.scoring, prior)
+
+
+def extend_pairs(
+    corpus: Corpus, pairs: Candidates, comparison: Comparison, model: MatchModel, rules: MatchRules
+) -> tuple[Candidates, Comparison]:
+    """The candidates and those that only the pairs' own scores propose: offers with a likely partner in common."""
+    chance = np.where(comparison.vetoes > 0, 0.0, expit(model.log_odds(comparison.features)))
+    friends = candidates.find_friends(corpus, pairs, chance, rules.candidates)
+    more = compare_pairs(corpus, friends, rules)
+    together, order = candidates.merge(pairs, friends)
+    values = np.concatenate([comparison.features.values, more.features.values])[order]
+    vetoes = np.concatenate([comparison.vetoes, more.vetoes])[order]
+    return together, Comparison(Features(comparison.features.names, values), vetoes)
 
 
 def score_pairs(corpus: Corpus, pairs: Candidates, comparison: Comparison, model: MatchModel) -> Scores:
@@ -159,6 +174,8 @@ def match(
         comparison = compare_pairs(corpus, pairs, rules)
     with stage("model"):
         model = model or fit_model(corpus, pairs, comparison, rules, prior)
+    with stage("friends"):
+        pairs, comparison = extend_pairs(corpus, pairs, comparison, model, rules)
     with stage("scores"):
         scores = score_pairs(corpus, pairs, comparison, model)
     with stage("clusters"):

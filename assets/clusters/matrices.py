@@ -3,7 +3,7 @@
 Belongs here: arithmetic that knows nothing of products. Not here: what the rows and columns mean.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -90,6 +90,30 @@ def dots(a: Matrix, b: Matrix, left: Ints, right: Ints) -> Floats:
         chunk = slice(start, start + PAIRS_AT_ONCE)
         result[chunk] = row_sums(a[left[chunk]].multiply(b[right[chunk]]))
     return result
+
+
+def shared_entries(
+    a: Matrix, b: Matrix, left: Ints, right: Ints
+) -> Iterator[tuple[NDArray[np.int64], NDArray[Any], NDArray[Any]]]:
+    """Columns that row `left[p]` of `a` and row `right[p]` of `b` both hold, some pairs at a time.
+
+    Yields:
+        Number p of the pair, value in `a` and value in `b` of every such column, each of shape (entries,).
+    """
+    numbered, held = [], []
+    for matrix in (a, b):
+        # Entries are numbered from 1, so that the product keeps track of where each came from.
+        numbers = np.arange(1, matrix.nnz + 1, dtype=np.float64)
+        numbered.append(sparse.csr_matrix((numbers, matrix.indices, matrix.indptr), shape=matrix.shape))
+        held.append(sparse.csr_matrix((np.ones(matrix.nnz), matrix.indices, matrix.indptr), shape=matrix.shape))
+    for start in range(0, len(left), PAIRS_AT_ONCE):
+        chunk = slice(start, start + PAIRS_AT_ONCE)
+        from_a = numbered[0][left[chunk]].multiply(held[1][right[chunk]]).tocsr()
+        from_b = held[0][left[chunk]].multiply(numbered[1][right[chunk]]).tocsr()
+        for found in (from_a, from_b):
+            found.sort_indices()
+        pairs = start + np.repeat(np.arange(from_a.shape[0]), np.diff(from_a.indptr))
+        yield pairs, a.data[from_a.data.astype(np.int64) - 1], b.data[from_b.data.astype(np.int64) - 1]
 
 
 def strongest_shared(a: Matrix, b: Matrix, left: Ints, right: Ints) -> Floats:

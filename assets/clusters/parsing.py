@@ -14,6 +14,8 @@ from decimal import Decimal
 from assets.clusters.rules import COLOURS, MULTIPLES, ROMAN, UNITS, ParsingRules
 
 INCH_MARK = re.compile(r"(?<=\d)\s?(?:''|[\"'”″](?!\w))")
+#: `S10+` is the S10 Plus; `A+` is a class of energy.
+PLUS_MARK = re.compile(r"(?<=\w\w)\+(?![\w+])")
 TOKEN = re.compile(r"[vfh]?\d+(?:[.,]\d+)+|[^\W_]+")
 NUMBER = re.compile(r"[0-9]+(?:[.,][0-9]+)*")
 MEASURE = re.compile(r"([0-9]+)([a-z]+)")
@@ -22,9 +24,9 @@ RUN = re.compile(r"[0-9]+|[a-z]+")
 
 
 def fold(text: str) -> str:
-    """The text in lower case and without accents."""
+    """The text in lower case and without accents, `S10+` as `s10 plus`."""
     folded = unicodedata.normalize("NFKD", text).casefold()
-    return "".join(c for c in folded if not unicodedata.combining(c))
+    return PLUS_MARK.sub(" plus", "".join(c for c in folded if not unicodedata.combining(c)))
 
 
 def tokenise(text: str) -> list[str]:

@@ -111,6 +111,8 @@ class CandidateRules:
         word_terms: Heaviest words of a query that search; all of them then rank what was found.
         gram_terms: The same for 3-grams.
         least_similarity: Cosine over the searching terms alone below which a neighbour is none.
+        friends: Neighbours that share a likely partner, though no search proposed them.
+        friend_chance: Probability, before rivals, from which a partner is a likely one.
         pool: Ranked again with all terms: this many times the neighbours wanted.
         exact_vectors: Above this many products embeddings are searched by cells instead of all against all.
         cells: Nearest cells each product belongs to in that search.
@@ -128,6 +130,8 @@ class CandidateRules:
     word_terms: int = 6
     gram_terms: int = 16
     least_similarity: float = 0.08
+    friends: int = 5
+    friend_chance: float = 0.3
     pool: int = 3
     exact_vectors: int = 20_000
     cells: int = 3
@@ -155,19 +159,23 @@ class VetoRules:
 
     Attributes:
         dimensions: Statements that name a variant (see `variants`): two titles that contradict each other differ.
-        numbers: Whether titles that differ in nothing but words with digits are two products (`S23` and `S24`).
+        silence: Those in which, where precision comes first, saying nothing contradicts a statement, too.
+        numbers: Whether titles that differ in nothing but words with digits, or for a rank, are two products.
         pack: Whether packs of different size are kept apart; an offer that does not say is of one.
         condition: Whether a used or refurbished offer is kept apart from one that is new or does not say.
+        accessories: Whether a part `for` something is kept apart from what it is for.
         colours: Whether two stated colours without one in common keep products apart.
     """
 
     dimensions: tuple[str, ...] = (
         *("screen_in", "storage_gb", "ram_gb", "volume_l", "mass_g", "length_mm", "battery_mah"),
-        *("generation", "year", "platform"),
+        *("generation", "year", "platform", "packaging", "kit", "size", "edition"),
     )
+    silence: tuple[str, ...] = ("packaging", "kit", "size")
     numbers: bool = True
     pack: bool = True
     condition: bool = True
+    accessories: bool = True
     colours: bool = False
 
 
@@ -191,7 +199,7 @@ class ScoringRules:
     training_weight: float = 300.0
     fewest_seeds: int = 30
     most_lessons: int = 40_000
-    shift: float = 2.0
+    shift: float = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -204,8 +212,8 @@ class ResolutionRules:
         precision_first: Rather part two offers of one product than join offers of two (automatic pricing).
     """
 
-    threshold: float = 0.2
-    precision_threshold: float = 0.6
+    threshold: float = 0.25
+    precision_threshold: float = 0.97
     precision_first: bool = False
 
 

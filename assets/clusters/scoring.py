@@ -25,7 +25,7 @@ from scipy.special import expit
 from assets.clusters.candidates import Candidates
 from assets.clusters.corpus import Corpus
 from assets.clusters.features import Features
-from assets.clusters.matrices import PAIRS_AT_ONCE, Ints
+from assets.clusters.matrices import shared_entries
 from assets.clusters.rules import ScoringRules
 
 Doubles = NDArray[np.float64]
@@ -37,50 +37,52 @@ STEEPEST = 30.0
 #: hand, for hardly an offer of those folders has a GTIN.
 PRIOR_WEIGHTS: Final[Mapping[str, float]] = MappingProxyType(
     {
-        "words_cosine": 1.25,
-        "words_contained": -1.95,
-        "words_shared": -0.2,
-        "words_unsaid_both": -0.13,
-        "words_unsaid_most": 0.11,
-        "rarest_shared": 7.99,
-        "rarest_unsaid_both": -0.7,
-        "rarest_unsaid_most": 1.78,
-        "grams_cosine": 4.93,
-        "covered_least": 1.86,
-        "covered_most": 2.81,
-        "tokens_alike": -0.4,
-        "tokens_sorted_alike": -4.19,
-        "embedding_cosine": 1.79,
-        "descriptions_cosine": -1.3,
-        "descriptions_both": -0.23,
-        "code_shared": -1.29,
-        "code_in_titles": -0.72,
-        "code_in_texts": -1.52,
-        "code_prefix": -0.14,
-        "code_stem_least": 0.26,
-        "code_stem_most": 5.09,
-        "code_alike": -0.19,
-        "code_inside": 1.91,
-        "code_both": -1.72,
-        "code_one": -0.47,
-        "code_conflict": -2.74,
-        "numbers_shared": 0.44,
-        "numbers_unsaid_both": -1.8,
-        "numbers_unsaid_most": -0.19,
-        "measures_agree": -0.1,
-        "measures_conflict": -1.54,
-        "brand_agrees": 0.69,
-        "brand_conflict": -0.16,
-        "colour_agrees": 1.03,
-        "colour_conflict": -1.92,
-        "pack_conflict": -1.62,
+        "words_cosine": 1.94,
+        "words_contained": -2.9,
+        "words_shared": -0.19,
+        "words_unsaid_both": -0.1,
+        "words_unsaid_most": 0.14,
+        "rarest_shared": 7.79,
+        "rarest_unsaid_both": -0.93,
+        "rarest_unsaid_most": 1.74,
+        "grams_cosine": 4.43,
+        "covered_least": 1.72,
+        "covered_most": 2.98,
+        "tokens_alike": -0.1,
+        "tokens_sorted_alike": -4.56,
+        "embedding_cosine": 2.34,
+        "descriptions_cosine": -1.43,
+        "descriptions_both": -0.03,
+        "code_shared": -1.76,
+        "code_in_titles": -0.22,
+        "code_in_texts": -2.1,
+        "code_prefix": 0.34,
+        "code_stem_least": -0.67,
+        "code_stem_most": 6.44,
+        "code_alike": -0.44,
+        "code_inside": 1.95,
+        "code_both": -1.83,
+        "code_one": -0.54,
+        "code_conflict": -3.3,
+        "numbers_shared": 0.5,
+        "numbers_unsaid_both": -1.87,
+        "numbers_unsaid_most": -0.12,
+        "measures_conflict": -1.92,
+        "edition_agrees": 0.32,
+        "edition_conflict": -2.78,
+        "edition_unsaid": -1.26,
+        "brand_agrees": 0.64,
+        "brand_conflict": -0.22,
+        "colour_agrees": 0.94,
+        "colour_conflict": -1.99,
+        "pack_conflict": -1.85,
         "gtin_agrees": 6.0,
-        "gtin_conflict": -2.77,
-        "price_known": -0.38,
-        "price_gap": -2.11,
+        "gtin_conflict": -4.04,
+        "price_known": -0.45,
+        "price_gap": -1.78,
     }
 )
-PRIOR_INTERCEPT: Final = -11.7
+PRIOR_INTERCEPT: Final = -11.31
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,58 +143,62 @@ class MatchModel:
 PRIOR: Final = MatchModel(weights=PRIOR_WEIGHTS, intercept=PRIOR_INTERCEPT)
 
 
-def rival_mass(corpus: Corpus, pairs: Candidates, log_odds: Doubles) -> Doubles:
-    """Log of the odds that compete with each pair for one of its two offers, -inf where nothing does.
+def rival_odds(corpus: Corpus, pairs: Candidates, log_odds: Doubles) -> tuple[Doubles, Doubles]:
+    """Odds that compete with each pair for its left offer, and for its right; both of shape (pairs,).
 
     The rivals of (i, j) at i are the pairs (i, k) with k of the seller of j. Where that seller lists a product once,
-    each counts in full, for j and k are two products; otherwise it counts as far as j and k are. The same at j, and
-    the stronger side counts. Shape (pairs,).
+    each counts in full, for j and k are two products; otherwise it counts as far as j and k are (`allied_odds`).
     """
     left, right, size = pairs.left, pairs.right, len(corpus)
     odds = np.exp(np.clip(log_odds, -STEEPEST, STEEPEST))
-    sides = []
-    allied = allied_odds(corpus, pairs, odds)
-    for offer, other, allies in ((left, right, allied[0]), (right, left, allied[1])):
+    rivals = []
+    for offer, other, allies in zip((left, right), (right, left), allied_odds(corpus, pairs, odds), strict=True):
         # An offer may stand on either side of its pairs, so the sum runs over both.
         key = np.concatenate([left, right]).astype(np.int64) * size + corpus.seller[np.concatenate([right, left])]
         groups, number = np.unique(key, return_inverse=True)
         total = np.bincount(number, weights=np.concatenate([odds, odds]), minlength=len(groups))
         mine = np.searchsorted(groups, offer.astype(np.int64) * size + corpus.seller[other])
-        sides.append(np.maximum(total[mine] - odds - allies, 0.0))
-    with np.errstate(divide="ignore"):
-        return np.log(np.maximum(*sides))
+        rivals.append(np.maximum(total[mine] - odds - allies, 0.0))
+    return rivals[0], rivals[1]
 
 
 def allied_odds(corpus: Corpus, pairs: Candidates, odds: Doubles) -> tuple[Doubles, Doubles]:
     """Odds of pairs (i, k) that support (i, j), for j and k are one product themselves; at i and at j.
 
-    Only offers of an open seller support each other. Both arrays have shape (pairs,).
+    Three offers fall into products in five ways, each as likely as the product of the odds of its pairs. If i is one
+    with j, with k, or with both, it is with both as `odds(jk) * h` is to 1, `h` being the odds of (i, j) and (i, k)
+    put in parallel. Only offers of an open seller support each other. Both arrays have shape (pairs,).
     """
     left, right, size = pairs.left, pairs.right, len(corpus)
-    nothing = np.zeros(len(pairs))
     together = (corpus.seller[left] == corpus.seller[right]) & ~corpus.exclusive[left]
     if not together.any():
-        return nothing, nothing
-    both_ways = np.concatenate([left, right]), np.concatenate([right, left])
-    strength = sparse.csr_matrix((np.concatenate([odds, odds]), both_ways), shape=(size, size))
-    chance = np.where(together, odds / (1 + odds), 0.0)
-    sameness = sparse.csr_matrix((np.concatenate([chance, chance]), both_ways), shape=(size, size))
-    return supported(strength, sameness, left, right), supported(strength, sameness, right, left)
+        return np.zeros(len(pairs)), np.zeros(len(pairs))
 
+    def symmetric(kept: NDArray[np.bool_]) -> Any:
+        rows, columns = left[kept], right[kept]
+        places = np.concatenate([rows, columns]), np.concatenate([columns, rows])
+        return sparse.csr_matrix((np.concatenate([odds[kept], odds[kept]]), places), shape=(size, size))
 
-def supported(strength: Any, sameness: Any, rows: Ints, columns: Ints) -> Doubles:
-    """Entries (rows[p], columns[p]) of the product of two symmetric sparse matrices, shape (pairs,)."""
-    result = np.empty(len(rows))
-    for start in range(0, len(rows), PAIRS_AT_ONCE):
-        chunk = slice(start, start + PAIRS_AT_ONCE)
-        result[chunk] = np.asarray(strength[rows[chunk]].multiply(sameness[columns[chunk]]).sum(axis=1)).ravel()
-    return result
+    everything, open_sellers = symmetric(np.ones(len(pairs), dtype=np.bool_)), symmetric(together)
+    sides = []
+    for offer, other in ((left, right), (right, left)):
+        allies = np.zeros(len(pairs))
+        for pair, to_offer, to_other in shared_entries(everything, open_sellers, offer, other):
+            parallel = odds[pair] * to_offer / (odds[pair] + to_offer)
+            chance = to_other * parallel / (1 + to_other * parallel)
+            allies += np.bincount(pair, weights=to_offer * chance, minlength=len(pairs))
+        sides.append(allies)
+    return sides[0], sides[1]
 
 
 def contest(corpus: Corpus, pairs: Candidates, log_odds: Doubles, shift: float) -> Doubles:
-    """Log-odds after rivals have taken their share, shape (pairs,): a softmax over rivals and "none of them"."""
+    """Log-odds after rivals have taken their share, shape (pairs,): a softmax over rivals and "none of them".
+
+    The shares of both sides are averaged: to be the only choice of one offer and one of many of another is worth half.
+    """
     shifted = log_odds + shift
-    return shifted - np.logaddexp(0.0, rival_mass(corpus, pairs, shifted))
+    at_left, at_right = rival_odds(corpus, pairs, shifted)
+    return shifted - (np.log1p(at_left) + np.log1p(at_right)) / 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,7 +216,8 @@ def find_lessons(
 
     Where nobody knows who sells, a leading pair is as often two variants as one product, and teaches nothing.
     """
-    lead = log_odds - rival_mass(corpus, pairs, log_odds)
+    with np.errstate(divide="ignore"):
+        lead = log_odds - np.log(np.maximum(*rival_odds(corpus, pairs, log_odds)))
     clean = corpus.exclusive[pairs.left] & corpus.exclusive[pairs.right] & (vetoes == 0)
     seeds = clean & (log_odds >= rules.seed_floor) & (lead >= rules.seed_gap)
     size = len(corpus)

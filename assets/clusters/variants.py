@@ -10,8 +10,7 @@ states nothing contradicts nobody.
 
 import json
 import math
-import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
@@ -20,7 +19,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from assets.clusters.matrices import Floats, Ints, Matrix, dots, indicators
-from assets.clusters.rules import ROMAN
+from assets.clusters.statements import (
+    read_accessory,
+    read_editions,
+    read_generation,
+    read_kit,
+    read_packaging,
+    read_platforms,
+    read_sizes,
+    read_years,
+)
 
 #: Two quantities are one where they differ by less than about this share: `55"` is `139 cm`, 1 TB is 1024 GB.
 TOLERANCE: Final = 0.03
@@ -28,71 +36,19 @@ NEAR: Final = (-1, 0, 1)
 _STEP: Final = math.log1p(TOLERANCE)
 #: Quantities that are easily misread, and by which factor: a single prime is feet or inches.
 MISREAD: Final = MappingProxyType({"length_mm": (12.0,)})
-
-_WORDS_OF_NUMBERS: Final = MappingProxyType(
+#: Dimensions that titles state in words, and their readers.
+READERS: Final[Mapping[str, Callable[[str], set[str]]]] = MappingProxyType(
     {
-        word: str(number)
-        for number, words in {
-            1: "first erste premiere prima primera",
-            2: "second zweite deuxieme seconda segunda",
-            3: "third dritte troisieme terza tercera",
-            4: "fourth vierte quatrieme quarta cuarta",
-            5: "fifth funfte cinquieme quinta",
-        }.items()
-        for word in words.split()
+        "generation": read_generation,
+        "year": read_years,
+        "platform": read_platforms,
+        "packaging": read_packaging,
+        "kit": read_kit,
+        "size": read_sizes,
+        "edition": read_editions,
+        "accessory": read_accessory,
     }
 )
-_GENERATION: Final = r"(?:generations?|generazione|generacion|gen)"
-_MARK: Final = r"(?:mark|mk|gen(?:eration)?|generazione|generacion|serie(?:s)?)"
-_ORDINAL: Final = re.compile(rf"\b(\d{{1,2}})\s?(?:st|nd|rd|th|e|eme|er|ere|[aª]|\.)?\s{_GENERATION}\b")
-_WORDED: Final = re.compile(rf"\b({'|'.join(_WORDS_OF_NUMBERS)})\s{_GENERATION}\b")
-_NUMBERED: Final = re.compile(rf"\b{_MARK}[\s.-]?(\d{{1,2}}|{'|'.join(ROMAN)})\b(?!\s?[.,]\d)")
-_YEAR: Final = re.compile(r"(?<![\w.,/-])((?:19[89]|20[0-4])\d)(?![\w,/]|\.\d|\s?(?:w|mah|mb|gb|rpm|x|dpi|ml|mm)\b)")
-
-_PLATFORMS: Final = MappingProxyType(
-    {
-        spelling: platform
-        for platform, spellings in {
-            "windows": "windows win win98 winxp win32",
-            "mac": "mac macos macintosh osx macosx",
-            "linux": "linux",
-            "ps3": "ps3 playstation3",
-            "ps4": "ps4 playstation4",
-            "ps5": "ps5 playstation5",
-            "xbox": "xbox",
-            "switch": "switch",
-            "wii": "wii",
-            "android": "android",
-        }.items()
-        for spelling in spellings.split()
-    }
-)
-_PLAYSTATION: Final = re.compile(r"\bplaystation\s(?=[345]\b)")
-#: `switch` is a console only beside its maker's name; elsewhere it joins cables.
-_CONSOLE_MAKER: Final = "nintendo"
-_BOTH: Final = re.compile(r"\b(?:hybrid|win/mac|mac/win|pc/mac|mac/pc)\b")
-
-
-def read_generation(text: str) -> set[str]:
-    """Generations that a folded title states: `mark ii`, `mk2`, `gen 3`, `2nd generation`, `second generation`."""
-    found = {match[1] for match in _ORDINAL.finditer(text)}
-    found |= {_WORDS_OF_NUMBERS[match[1]] for match in _WORDED.finditer(text)}
-    found |= {ROMAN.get(match[1], match[1]) for match in _NUMBERED.finditer(text)}
-    return {number.lstrip("0") or "0" for number in found}
-
-
-def read_years(text: str) -> set[str]:
-    """Years of a model or an edition that a folded title states."""
-    return {match[1] for match in _YEAR.finditer(text)}
-
-
-def read_platforms(text: str) -> set[str]:
-    """Systems a folded title says it is for; those that say to be for several state nothing."""
-    if _BOTH.search(text):
-        return set()
-    words = re.findall(r"[a-z0-9]+", _PLAYSTATION.sub("playstation", text))
-    found = {_PLATFORMS[word] for word in words if word in _PLATFORMS}
-    return found if _CONSOLE_MAKER in words else found - {"switch"}
 
 
 def bucket(value: float) -> int:
@@ -128,6 +84,13 @@ class Dimension:
         result = np.zeros(len(left), dtype=np.bool_)
         result[both] = shared > 0
         return result
+
+    def differs(self, left: Ints, right: Ints) -> NDArray[np.bool_]:
+        """Whether one states a value that the other does not, shape (pairs,); silence differs from a statement."""
+        both, shared = self._shared(left, right)
+        result = (self.stated[left] > 0) | (self.stated[right] > 0)
+        result[both] = (shared < self.stated[left[both]]) | (shared < self.stated[right[both]])
+        return np.asarray(result, dtype=np.bool_)
 
     def _shared(self, left: Ints, right: Ints) -> tuple[NDArray[np.int64], Floats]:
         """Positions of the pairs that both state something, few of all, and how many values those share."""
@@ -173,7 +136,5 @@ def read_dimensions(folded_titles: Sequence[str], measures: Sequence[str]) -> di
     quantities = {name: [as_list(values.get(name)) for values in stated] for name in names}
     return {
         **{name: measured(values, MISREAD.get(name, ())) for name, values in quantities.items()},
-        "generation": named([read_generation(text) for text in folded_titles]),
-        "year": named([read_years(text) for text in folded_titles]),
-        "platform": named([read_platforms(text) for text in folded_titles]),
+        **{name: named([read(text) for text in folded_titles]) for name, read in READERS.items()},
     }

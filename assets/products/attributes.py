@@ -166,14 +166,16 @@ _CONDITION_WORDS = (
     ("used", re.compile(
         r"\bused\b|gebraucht|\boccasion\b|d'occasion|\busat[oa]\b|\busad[oa]\b|pre-?owned|second[ -]?hand|"
         r"begagnad|\bbrugt\b|"
-        r"tweedehands|open[ -]?box|b-ware|damaged|uzywan|like new|wie neu|zustand: gut")),
+        r"tweedehands|open[ -]?box|b-ware|damaged|uzywan|like new|wie neu|zustand: gut|"
+        r"ex[ -]?(?:display|demo)|graded?\b|ausstellungsstuck|vorfuhr")),
     ("new", re.compile(
         r"\bnew\b|\bneuf?\b|\bneu(?:ware)?\b|\bnuev[oa]\b|\bnuov[oa]\b|\bnov[oay]\b|\bnieuw\b|\bny\b|\bnowy\b|\bновы|"
         r"brand ?new")),
 )  # fmt: skip
 #: In a title "used" and "new" are ordinary words; only where they stand apart do they state the condition.
 _TITLE_USED = re.compile(
-    r"open[ -]box\b|\bpre-?owned\b|\bgebraucht\b|\bd'occasion\b|\bb-ware\b|"
+    r"open[ -]box\b|\blike new\b|\bas new\b|\bwie neu\b|\bex[ -]?(?:display|demo)\b|\bausstellungsstuck\b|"
+    r"\bgrade [abc][12]?\b(?! (?:energy|rated))|\bpre-?owned\b|\bgebraucht\b|\bd'occasion\b|\bb-ware\b|"
     r"[(\[-]\s?(?:used|usato|usado|second hand)\b|^used\b|\bused$|"
     r"\bsecond[ -]hand\b"
 )

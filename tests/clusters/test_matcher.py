@@ -245,7 +245,8 @@ def test_an_explanation_adds_up() -> None:
 def test_progress_and_timings_name_every_stage() -> None:
     heard: list[str] = []
     matching = run(CATALOGUE, progress=heard.append)
-    assert heard == list(matching.seconds) == ["prepare", "candidates", "features", "model", "scores", "clusters"]
+    stages = ["prepare", "candidates", "features", "model", "friends", "scores", "clusters"]
+    assert heard == list(matching.seconds) == stages
 
 
 def test_real_offers_are_matched_without_any_label() -> None:
