@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from assets.summaries.ports import (
+from assets.language_model import (
     AnswerRefused,
     AnswerTruncated,
     AnswerUnusable,
