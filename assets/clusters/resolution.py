@@ -23,6 +23,9 @@ Doubles = NDArray[np.float64]
 NEVER = -1e6
 #: Weight of a pair that contradicts itself as variants do: it takes as much from a cluster as a sure pair gives.
 CONTRADICTION = -1.0
+#: Weight of a pair that somebody has confirmed. Heavier weights, and `NEVER` for a denial, gain next to nothing where
+#: all answers are right and lose more where some are wrong (`python -m benchmarks.judge`).
+CONFIRMED = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +69,8 @@ def link(size: int, left: Ints, right: Ints, weight: Doubles, groups: Ints, thre
         size: Number of products.
         left: First product of each pair, shape (pairs,).
         right: Second product, shape (pairs,).
-        weight: Probability that both are one, `CONTRADICTION`, or `NEVER` for pairs that must not end in one cluster,
-            shape (pairs,).
+        weight: Probability that both are one, `CONFIRMED`, `CONTRADICTION`, or `NEVER` for pairs that must not end in
+            one cluster, shape (pairs,).
         groups: Products of one group must not end in one cluster, shape (size,).
         threshold: Smallest mean weight between clusters that join.
 
