@@ -140,7 +140,7 @@ def gains_table(gains: Sequence[Gain]) -> Table:
     """One row per folder and number of questions; the gains of no questions are left blank."""
     table = Table(box=None, padding=(0, 2, 0, 0))
     table.add_column("folder")
-    for name in ("questions", "precision", "recall", "F1", "gain", "F1 at random", "gain at random"):
+    for name in ("questions", "precision", "recall", "F1", "gain", "random F1", "gain"):
         table.add_column(name, justify="right")
     for one in gains:
         blank = not one.questions
@@ -175,11 +175,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         folder = read_folder(path, options.cache)
         budgets = sorted({0, *options.questions})
         gains += measure(folder, budgets, wrong=options.wrong, hide_sellers=options.hide_sellers)
-    console = Console(width=100)
+    console = Console()
     console.print(gains_table(gains))
-    console.print(f"gain: points of F1 per 100 questions; at random: mean of the seeds 0 to {DRAWS - 1}")
+    console.print(f"gain: points of F1 per 100 questions; random: mean of the seeds 0 to {DRAWS - 1}", highlight=False)
     if options.wrong:
-        console.print(f"{options.wrong:.0%} of the answers were wrong")
+        console.print(f"{options.wrong:.0%} of the answers were wrong", highlight=False)
 
 
 if __name__ == "__main__":
