@@ -113,13 +113,14 @@ def explain(matching: Matching, one: str, other: str) -> Explanation:
     judgement = matching.answers.get(int(found[0])) if proposed else None
     decided = [pair for pair, said in matching.answers.items() if said is not Answer.UNSURE]
     beside = int(between[decided].sum()) - (judgement in (Answer.YES, Answer.NO))
-    decisive = judgement is (Answer.YES if joined else Answer.NO)
+    agreed = judgement is (Answer.YES if joined else Answer.NO)
+    decisive = agreed and not (shared_seller or vetoed_between)
     verdict = (
         describe_judged(joined, probability)
         if decisive
         else describe(joined, probability, linkage, threshold, proposed, veto, shared_seller, vetoed_between)
     )
-    verdict = " ".join([verdict, *asides(None if decisive else judgement, beside)])
+    verdict = " ".join([verdict, *asides(None if decisive else judgement, agreed, beside)])
 
     def side(row: int, members: np.ndarray) -> Side:
         return Side(
@@ -185,11 +186,12 @@ def describe_judged(joined: bool, probability: float) -> str:
     return f"{said} one product; left alone, the matcher gave the pair {probability:.2f}."
 
 
-def asides(judgement: Answer | None, beside: int) -> Iterator[str]:
+def asides(judgement: Answer | None, agreed: bool, beside: int) -> Iterator[str]:
     """What else the judge said: of the pair, where that did not decide, and of others of the same clusters."""
     if judgement is Answer.UNSURE:
         yield "The judge was not sure about this pair."
     elif judgement:
-        yield f"The judge said {judgement} about this pair, which the rest of their clusters outweighed."
+        outcome = "as well" if agreed else "and was outweighed by the rest of their clusters"
+        yield f"The judge said {judgement} about this pair {outcome}."
     if beside:
         yield f"The judge decided {beside} other {'pair' if beside == 1 else 'pairs'} of their clusters."

@@ -206,4 +206,13 @@ def test_an_answer_that_others_outweigh_is_told() -> None:
     group = {(f"{one}:1", f"{two}:1"): 0.95 for one, two in ("ab", "ac", "ad", "bc", "bd", "cd")}
     kept = explain(answered(matching_of(group), a1_b1=Answer.NO), "a:1", "b:1")
     assert kept.joined
-    assert kept.verdict.endswith("The judge said no about this pair, which the rest of their clusters outweighed.")
+    assert kept.verdict.endswith("The judge said no about this pair and was outweighed by the rest of their clusters.")
+
+
+def test_what_parts_two_clusters_anyway_is_told_before_the_judge() -> None:
+    matching = matching_of({("a:1", "b:1"): 0.6, ("a:1", "b:2"): 0.35}, exclusive=True)
+    parted = explain(answered(matching, a1_b2=Answer.NO), "a:1", "b:2")
+    assert parted.verdict == (
+        "Parted: together their clusters would hold two offers of a seller that lists each product once. "
+        "The judge said no about this pair as well."
+    )
