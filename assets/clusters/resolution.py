@@ -23,8 +23,9 @@ Doubles = NDArray[np.float64]
 NEVER = -1e6
 #: Weight of a pair that contradicts itself as variants do: it takes as much from a cluster as a sure pair gives.
 CONTRADICTION = -1.0
-#: Weight of a pair that somebody has confirmed. Heavier weights, and `NEVER` for a denial, gain next to nothing where
-#: all answers are right and lose more where some are wrong (`python -m benchmarks.judge`).
+#: Weight of a pair that somebody has confirmed; one who denies makes a `CONTRADICTION`. Five times as much for a yes,
+#: and `NEVER` for a no, added at most 0.2 points of F1 to 400 right answers where sellers are named, and 1.4 where they
+#: are hidden; with a tenth of the answers wrong the difference was -0.5 to +0.3.
 CONFIRMED = 1.0
 
 
