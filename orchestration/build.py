@@ -12,6 +12,8 @@ import dagster as dg
 
 from assets.clusters.assets import ASSETS as CLUSTER_ASSETS
 from assets.clusters.checks import CHECKS as CLUSTER_CHECKS
+from assets.clusters.model_judge import ModelJudge
+from assets.clusters.rules import JudgeRules, MatchRules
 from assets.embeddings.assets import ASSETS as EMBEDDING_ASSETS
 from assets.embeddings.checks import CHECKS as EMBEDDING_CHECKS
 from assets.listings.assets import ASSETS as LISTING_ASSETS
@@ -134,12 +136,24 @@ class Parts:
         return QdrantEmbeddedIndex(at.qdrant_path)
 
     @cached_property
-    def writer(self) -> OpenAILanguageModel | None:
-        """The language model that words summaries; none unless an OpenAI key or base URL is set."""
+    def language_model(self) -> OpenAILanguageModel | None:
+        """The language model that words summaries and judges pairs; none unless an OpenAI key or base URL is set."""
         at = self.where
         if at.openai_api_key is None and at.openai_base_url is None:
             return None
         return OpenAILanguageModel(at.openai_api_key, at.openai_base_url, at.openai_model)
+
+    @cached_property
+    def match_rules(self) -> MatchRules:
+        """The matcher's configuration."""
+        return MatchRules(judging=JudgeRules(questions=self.where.judge_questions))
+
+    @cached_property
+    def judge(self) -> ModelJudge | None:
+        """Who decides uncertain pairs; nobody unless questions are allowed."""
+        if self.language_model is None or not self.match_rules.judging.questions:
+            return None
+        return ModelJudge(self.language_model, colours=self.match_rules.vetoes.colours)
 
     @cached_property
     def dbt_project(self) -> DbtProject:
@@ -169,7 +183,9 @@ RESOURCES = {
     "embedder": "embedder",
     "pgvector": "pgvector",
     "qdrant": "qdrant",
-    "writer": "writer",
+    "writer": "language_model",
+    "match_rules": "match_rules",
+    "judge": "judge",
     "tracking": "tracking",
     "dbt": "dbt",
 }

@@ -152,14 +152,15 @@ def explain(
 ) -> None:
     """Explain why two offers are, or are not, the same product.
 
-    Prints the evidence as contributions to the log-odds, a hard conflict where there is one, and what the clustering
-    made of the pair.
+    Prints the evidence as contributions to the log-odds, a hard conflict where there is one, what a judge said, and
+    what the clustering made of the pair.
     """
     from orchestration.explaining import explain_offers
     from orchestration.tables import print_explanation
 
     with _platform() as platform:
-        explanation = explain_offers(platform.parts.warehouse, platform.parts.embedder, left, right)
+        parts = platform.parts
+        explanation = explain_offers(parts.warehouse, parts.embedder, parts.match_rules, parts.judge, left, right)
     if as_json:
         _print_json(dataclasses.asdict(explanation))
     else:

@@ -7,8 +7,12 @@ room), printing (see `tables`).
 import pyarrow as pa
 
 from assets.catalogue import Catalogue, select, sql
+from assets.clusters.answers import CatalogueMemory
+from assets.clusters.consulting import recall
 from assets.clusters.explanation import Explanation, explain
 from assets.clusters.matching import match
+from assets.clusters.ports import PairJudge
+from assets.clusters.rules import MatchRules
 from assets.clusters.vectors import aligned_vectors
 from assets.embeddings.incremental import KnownVectors, assemble
 from assets.embeddings.ports import TextEmbedder
@@ -21,10 +25,13 @@ class UnknownOffer(UserError):
     """An offer is not in the current catalogue; the message says which."""
 
 
-def explain_offers(catalogue: Catalogue, embedder: TextEmbedder, left: str, right: str) -> Explanation:
+def explain_offers(
+    catalogue: Catalogue, embedder: TextEmbedder, rules: MatchRules, judge: PairJudge | None, left: str, right: str
+) -> Explanation:
     """Match the current catalogue as the pipeline does and explain one pair.
 
-    The whole catalogue is matched, because a pair's score depends on its rivals.
+    The whole catalogue is matched, because a pair's score depends on its rivals. What the judge has answered is
+    remembered; it is not asked again.
 
     Raises:
         UnknownOffer: one of them is not offered now, or both are the same.
@@ -44,4 +51,7 @@ def explain_offers(catalogue: Catalogue, embedder: TextEmbedder, left: str, righ
     kept = catalogue.read(sql("assets.embeddings", "known_vectors"), EMBEDDED_TEXTS, model_version=version)
     vectors = KnownVectors.of(kept, version)
     embeddings: pa.Table = assemble(products, vectors, version)
-    return explain(match(products, aligned_vectors(products, embeddings)), left, right)
+    matching = match(products, aligned_vectors(products, embeddings), rules=rules)
+    if judge is not None:
+        matching = recall(matching, products, judge.name, CatalogueMemory(catalogue))
+    return explain(matching, left, right)

@@ -16,6 +16,7 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    NonNegativeInt,
     SecretStr,
     ValidationError,
     model_validator,
@@ -90,6 +91,7 @@ class Settings(BaseModel):
     openai_api_key: SecretStr | None = Field(default=None, validation_alias="OPENAI_API_KEY")
     openai_base_url: HttpUrl = Field(default=None, validation_alias="OPENAI_BASE_URL")
     openai_model: str = "gpt-5-mini"
+    judge_questions: NonNegativeInt = 0
 
     @model_validator(mode="after")
     def _keys_belong_to_their_endpoint(self) -> Self:
@@ -97,6 +99,12 @@ class Settings(BaseModel):
             raise ValueError(
                 "OFFERLINE_S3_ENDPOINT needs OFFERLINE_S3_ACCESS_KEY and OFFERLINE_S3_SECRET_KEY beside it"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _a_judge_is_a_language_model(self) -> Self:
+        if self.judge_questions and not (self.openai_api_key or self.openai_base_url):
+            raise ValueError("OFFERLINE_JUDGE_QUESTIONS needs OPENAI_API_KEY or OPENAI_BASE_URL beside it")
         return self
 
     @property
@@ -212,6 +220,7 @@ class Endpoints:
     openai_api_key: str | None = field(default=None, repr=False)
     openai_base_url: str | None = None
     openai_model: str
+    judge_questions: int = 0
 
 
 def load_settings() -> Settings:
@@ -287,6 +296,7 @@ def resolve(settings: Settings, state: StackState | None) -> Endpoints:
         openai_api_key=_secret(settings.openai_api_key),
         openai_base_url=settings.openai_base_url,
         openai_model=settings.openai_model,
+        judge_questions=settings.judge_questions,
     )
 
 
@@ -316,6 +326,7 @@ def dagster_environment(endpoints: Endpoints) -> dict[str, str]:
         "OFFERLINE_MLFLOW_URL": endpoints.mlflow_url,
         "OFFERLINE_MLFLOW_ARTIFACT_ROOT": endpoints.mlflow_artifact_root,
         "OFFERLINE_OPENAI_MODEL": endpoints.openai_model,
+        "OFFERLINE_JUDGE_QUESTIONS": str(endpoints.judge_questions),
         "MLFLOW_TRACKING_URI": endpoints.mlflow_tracking_uri,
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "OPENAI_API_KEY": endpoints.openai_api_key or "",

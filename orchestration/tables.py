@@ -127,7 +127,8 @@ def print_explanation(console: Console, explanation: Explanation) -> None:
     console.print(table)
     veto = f"veto: {explanation.veto.replace('_', ' ')}; " if explanation.veto else ""
     found = ", ".join(explanation.channels) or "no search: the pair was never compared"
-    console.print(f"{veto}probability {explanation.probability:.3f}; proposed by {found}", highlight=False)
+    judged = f"; the judge said {explanation.judgement}" if explanation.judgement else ""
+    console.print(f"{veto}probability {explanation.probability:.3f}; proposed by {found}{judged}", highlight=False)
     console.print(
         f"mean probability of the groups {explanation.linkage:.3f}, joined from {explanation.threshold:.2f} up",
         highlight=False,

@@ -1,14 +1,14 @@
 """A language model behind any server that speaks the OpenAI chat completions API.
 
-Belongs here: the client, its retries, its failures in the words of the summaries' port, tokens spent. Not here:
-prompts, judging answers (see `assets.summaries`).
+Belongs here: the client, its retries, its failures in the port's words, tokens spent. Not here: prompts, what
+becomes of an answer (see the stages that ask).
 """
 
 import threading
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from assets.summaries.ports import (
+from assets.language_model import (
     AnswerRefused,
     AnswerTruncated,
     AnswerUnusable,

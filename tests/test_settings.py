@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
+from orchestration.build import Parts
 from orchestration.settings import (
     Settings,
     SettingsError,
@@ -98,16 +99,33 @@ def test_configured_services_need_no_stack_at_all(tmp_path: Path, monkeypatch: p
 def test_a_child_process_finds_the_same_endpoints_by_its_environment(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    where = endpoints(Settings(home=home, openai_api_key=SecretStr("k"), qdrant_url="http://q.example"))
+    where = endpoints(
+        Settings(home=home, openai_api_key=SecretStr("k"), judge_questions=7, qdrant_url="http://q.example")
+    )
     for name, value in dagster_environment(where).items():
         monkeypatch.setenv(name, value)
     (home / "stack.json").unlink()
     assert endpoints(load_settings()) == where
 
 
+def test_a_judge_is_off_unless_a_budget_and_a_language_model_are_given(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert Parts(Settings(home=home, openai_api_key=SecretStr("k"))).judge is None
+    monkeypatch.setenv("OFFERLINE_JUDGE_QUESTIONS", "100")
+    with pytest.raises(SettingsError, match="OFFERLINE_JUDGE_QUESTIONS needs OPENAI_API_KEY or OPENAI_BASE_URL"):
+        load_settings()
+    monkeypatch.setenv("OPENAI_API_KEY", "k")
+    parts = Parts(load_settings().model_copy(update={"home": home}))
+    assert parts.match_rules.judging.questions == 100
+    assert parts.judge is not None
+    assert parts.judge.name.startswith("gpt-5-mini (prompt ")
+
+
 @pytest.mark.parametrize(
     ("name", "value", "expected"),
     [
+        ("OFFERLINE_JUDGE_QUESTIONS", "-1", "OFFERLINE_JUDGE_QUESTIONS: Input should be greater than or equal to 0"),
         ("OFFERLINE_DATABASE_URL", "mysql://a:hidden@b/c", "OFFERLINE_DATABASE_URL: expected a postgresql:// URL"),
         ("OFFERLINE_DATABASE_URL", "hidden", "OFFERLINE_DATABASE_URL: expected postgresql://user:password@host"),
         ("OFFERLINE_S3_ENDPOINT", "localhost:9000", "OFFERLINE_S3_ENDPOINT: expected an http:// or https:// URL"),

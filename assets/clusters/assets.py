@@ -13,12 +13,14 @@ import dagster as dg
 import pyarrow as pa
 
 from assets.catalogue import Catalogue
+from assets.clusters.answers import CatalogueMemory
 from assets.clusters.applying import apply_clusters, retired_ids, stored_members
+from assets.clusters.consulting import Consultation, count_answers, judge_uncertain, judged_table
 from assets.clusters.doubts import find_doubts
 from assets.clusters.identity import assign_ids
 from assets.clusters.matching import Matching, match
 from assets.clusters.plots import draw_channels, draw_price_spread, draw_scores, draw_sizes, draw_weights
-from assets.clusters.ports import TruthShelf
+from assets.clusters.ports import PairJudge, TruthShelf
 from assets.clusters.quality import TruthError, read_truth, score_clusters
 from assets.clusters.recording import EXPERIMENT, record_of
 from assets.clusters.rules import MatchRules
@@ -113,18 +115,24 @@ def match_products(
     products: pa.Table,
     catalogue: dg.ResourceParam[Catalogue],
     tracking: dg.ResourceParam[ExperimentTracker],
+    match_rules: dg.ResourceParam[MatchRules],
+    judge: dg.ResourceParam[PairJudge | None],
 ) -> Iterator[dg.Output[pa.Table]]:
     """Match the whole current catalogue; the stages share one parsed corpus, so they are one step."""
-    rules = MatchRules()
-    matching = match(products, aligned_vectors(products, embeddings), rules=rules, progress=context.log.info)
+    matching = match(products, aligned_vectors(products, embeddings), rules=match_rules, progress=context.log.info)
+    consultation = None
+    if judge is not None:
+        matching, consultation = judge_uncertain(matching, products, judge, CatalogueMemory(catalogue))
     identity = assign_ids(stored_members(catalogue), matching.labels, retired=retired_ids(catalogue))
 
     candidates = candidate_table(matching.corpus, matching.candidates)
     model = model_table(matching.model)
-    scored = scored_table(matching.corpus, matching.candidates, matching.comparison, matching.scores, matching.model)
+    scored = scored_table(
+        matching.corpus, matching.candidates, matching.comparison, matching.scores, matching.model, matching.answers
+    )
     clusters = cluster_table(matching.corpus, matching.resolution, identity)
     doubts = find_doubts(scored, clusters, products)
-    record = record_of(matching, products, clusters, scored, doubts, context.run.run_id)
+    record = record_of(matching, products, clusters, scored, doubts, context.run.run_id, consultation)
 
     yield _output(
         candidates,
@@ -159,6 +167,7 @@ def match_products(
             "price spread": plot(lambda axes: draw_price_spread(axes, clusters, products)),
             "least certain joins": preview(doubts.joins, rows=20),
             "nearest misses": preview(doubts.misses, rows=20),
+            **_consulted(context, matching, consultation),
             "seconds by stage": {stage: round(spent, 3) for stage, spent in matching.seconds.items()},
             **_tracked(context, tracking, record),
         },
@@ -167,6 +176,25 @@ def match_products(
 
 def _output(table: pa.Table, name: str, metadata: dict[str, Any]) -> dg.Output[pa.Table]:
     return dg.Output(table, name, metadata=metadata, data_version=dg.DataVersion(table_digest(table)))
+
+
+def _consulted(
+    context: dg.AssetExecutionContext, matching: Matching, consultation: Consultation | None
+) -> dict[str, Any]:
+    """Say what a judge was asked and what it said; that it could not be had is reported and does not stop anything."""
+    if consultation is None:
+        return {}
+    told = {
+        "judge": consultation.judge,
+        "judge answers": markdown_table(("what", "count"), count_answers(consultation).items()),
+        "judged pairs": preview(judged_table(consultation, matching), rows=50),
+    }
+    if consultation.faults:
+        told["judge faults"] = markdown_table(("reason", "answers ignored"), sorted(consultation.faults.items()))
+    if consultation.failure:
+        context.log.warning(f"the judge was given up, the clustering went on without it: {consultation.failure}")
+        told["judge failure"] = consultation.failure
+    return told
 
 
 def _tracked(context: dg.AssetExecutionContext, tracking: ExperimentTracker, record: RunRecord) -> dict[str, Any]:

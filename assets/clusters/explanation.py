@@ -3,15 +3,16 @@
 Belongs here: the evidence of one pair, its score, and what the clustering made of it. Not here: printing, plots.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
 from assets.clusters.candidates import CHANNELS
-from assets.clusters.features import HARD_VETOES, VETOES, compare, find_vetoes
-from assets.clusters.matching import Matching
+from assets.clusters.features import HARD_VETOES, VETOES, compare, find_vetoes, is_hard
+from assets.clusters.matching import Matching, weigh_pairs
 from assets.clusters.parsing import Text
+from assets.clusters.ports import Answer
 from assets.clusters.resolution import CONTRADICTION
 
 
@@ -41,11 +42,13 @@ class Explanation:
         rivals: What rivals took from the log-odds (0 or negative).
         probability: That both are one product, after rivals and vetoes.
         veto: The conflict that keeps them apart, if any.
+        judgement: What a judge said of the pair, if one was asked.
+        judged_beside: Other pairs of the same clusters that a judge decided.
         joined: Whether they are in one cluster.
         linkage: Mean probability of the pairs between the two clusters, contradictions counted against; of the pairs
-            within, where joined.
+            within, where joined. What a judge decided is certain.
         threshold: What two clusters need to join.
-        verdict: The decision in one sentence.
+        verdict: The decision in one sentence, and where a judge had a part in it, in another.
     """
 
     left: Side
@@ -59,6 +62,8 @@ class Explanation:
     rivals: float
     probability: float
     veto: str | None
+    judgement: str | None
+    judged_beside: int
     joined: bool
     linkage: float
     threshold: float
@@ -99,17 +104,24 @@ def explain(matching: Matching, one: str, other: str) -> Explanation:
     between = np.isin(pairs.left, here) & np.isin(pairs.right, there)
     between |= np.isin(pairs.left, there) & np.isin(pairs.right, here)
     possible = len(here) * (len(here) - 1) // 2 if joined else len(here) * len(there)
-    linkage = float(matching.scores.probability[between].sum() / possible)
+    sure, weight = weigh_pairs(matching.comparison, matching.scores, matching.answers)
+    # What the linkage saw: pairs that contradict each other count against, they do not merely not count.
+    linkage = float((sure if joined else np.maximum(weight, CONTRADICTION))[between].sum() / possible)
     groups = corpus.exclusion_groups()
     shared_seller = bool(np.intersect1d(groups[here], groups[there]).size) and not joined
-    chosen = matching.rules.resolution
-    threshold = chosen.precision_threshold if chosen.precision_first else chosen.threshold
-    hard = [VETOES.index(name) for name in HARD_VETOES]
-    vetoed_between = bool(np.isin(matching.comparison.vetoes[between], hard).any())
-    if not joined:
-        # What the linkage saw: pairs that contradict each other count against, they do not merely not count.
-        linkage -= float(((matching.comparison.vetoes[between] > 0) * -CONTRADICTION).sum() / possible)
-    verdict = describe(joined, probability, linkage, threshold, proposed, veto, shared_seller, vetoed_between)
+    threshold = matching.rules.resolution.needed
+    vetoed_between = bool(is_hard(matching.comparison.vetoes[between]).any())
+    judgement = matching.answers.get(int(found[0])) if proposed else None
+    decided = [pair for pair, said in matching.answers.items() if said is not Answer.UNSURE]
+    beside = int(between[decided].sum()) - (judgement in (Answer.YES, Answer.NO))
+    agreed = judgement is (Answer.YES if joined else Answer.NO)
+    decisive = agreed and not (shared_seller or vetoed_between)
+    verdict = (
+        describe_judged(joined, probability)
+        if decisive
+        else describe(joined, probability, linkage, threshold, proposed, veto, shared_seller, vetoed_between)
+    )
+    verdict = " ".join([verdict, *asides(None if decisive else judgement, agreed, beside)])
 
     def side(row: int, members: np.ndarray) -> Side:
         return Side(
@@ -128,6 +140,8 @@ def explain(matching: Matching, one: str, other: str) -> Explanation:
         rivals=min(contested - log_odds - matching.model.shift, 0.0) if proposed and veto is None else 0.0,
         probability=probability,
         veto=veto,
+        judgement=judgement,
+        judged_beside=beside,
         joined=joined,
         linkage=linkage,
         threshold=threshold,
@@ -165,3 +179,20 @@ def describe(
             f"Parted: the pairs between their clusters are too unlikely (mean {linkage:.2f}, needed {threshold:.2f})."
         )
     return "Parted: each cluster was closer to another one, and joined that first."
+
+
+def describe_judged(joined: bool, probability: float) -> str:
+    """The decision in one sentence, where the judge made it."""
+    said = "Joined: the judge said that both are" if joined else "Parted: the judge said that they are not"
+    return f"{said} one product; left alone, the matcher gave the pair {probability:.2f}."
+
+
+def asides(judgement: Answer | None, agreed: bool, beside: int) -> Iterator[str]:
+    """What else the judge said: of the pair, where that did not decide, and of others of the same clusters."""
+    if judgement is Answer.UNSURE:
+        yield "The judge was not sure about this pair."
+    elif judgement:
+        outcome = "as well" if agreed else "and was outweighed by the rest of their clusters"
+        yield f"The judge said {judgement} about this pair {outcome}."
+    if beside:
+        yield f"The judge decided {beside} other {'pair' if beside == 1 else 'pairs'} of their clusters."

@@ -40,6 +40,11 @@ VETOES = ("", "gtin", "condition", "variant", "pack", "number", "colour", "acces
 HARD_VETOES = ("gtin", "condition", "colour")
 
 
+def is_hard(vetoes: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """Whether each veto holds for whole clusters, same shape."""
+    return np.isin(vetoes, [VETOES.index(name) for name in HARD_VETOES])
+
+
 @dataclass(frozen=True, slots=True)
 class Features:
     """Named features of pairs: `values` has shape (pairs, len(names))."""

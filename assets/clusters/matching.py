@@ -5,14 +5,16 @@ Belongs here: the stages in order, and their results in one value. Not here: how
     matching = match(products, vectors)
     dict(zip(matching.corpus.ids, matching.resolution.labels))
 
-The stages can be run one at a time (`prepare`, `find_candidates`, `compare_pairs`, `fit_model`,
-`extend_pairs`, `score_pairs`, `resolve_clusters`), each from the results of the earlier ones.
+The stages can be run one at a time (`prepare`, `find_candidates`, `compare_pairs`, `fit_model`, `extend_pairs`,
+`score_pairs`, `resolve_clusters`), each from the results of the earlier ones. Where a judge has answered questions
+about pairs (`consulting`), `settle` makes the clusters anew.
 """
 
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 
 import numpy as np
 import pyarrow as pa
@@ -23,13 +25,16 @@ from assets.clusters import candidates, features, resolution, scoring
 from assets.clusters.candidates import Candidates
 from assets.clusters.corpus import Corpus, read_corpus
 from assets.clusters.features import Features
+from assets.clusters.ports import Answer
 from assets.clusters.resolution import Resolution
 from assets.clusters.rules import MatchRules
-from assets.clusters.scoring import PRIOR, MatchModel, Scores
+from assets.clusters.scoring import PRIOR, Doubles, MatchModel, Scores
 from assets.clusters.sellers import find_exclusive
 
 #: Told the name of each stage as it begins.
 Progress = Callable[[str], None]
+#: What a judge said of candidate pairs, by their number.
+Answers = Mapping[int, Answer]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +58,7 @@ class Matching:
         resolution: Clusters: `labels`, `confidence` and `weakest` per row.
         rules: The configuration.
         seconds: Wall time per stage.
+        answers: What a judge said of pairs, where one was asked.
     """
 
     corpus: Corpus
@@ -63,6 +69,7 @@ class Matching:
     resolution: Resolution
     rules: MatchRules
     seconds: Mapping[str, float]
+    answers: Answers = field(default_factory=dict)
 
     @property
     def labels(self) -> Mapping[str, int]:
@@ -115,22 +122,47 @@ def score_pairs(corpus: Corpus, pairs: Candidates, comparison: Comparison, model
     return scoring.score(corpus, pairs, comparison.features, comparison.vetoes, model)
 
 
+def weigh_pairs(comparison: Comparison, scores: Scores, answers: Answers) -> tuple[Doubles, Doubles]:
+    """Probability of each pair, 1 or 0 where a judge decided, and its weight in the linkage; both of shape (pairs,)."""
+    opposed = np.where(features.is_hard(comparison.vetoes), resolution.NEVER, resolution.CONTRADICTION)
+    probability = scores.probability.copy()
+    weight = np.where(comparison.vetoes > 0, opposed, probability)
+    for answer, chance, force in (
+        (Answer.YES, 1.0, resolution.CONFIRMED),
+        (Answer.NO, 0.0, resolution.CONTRADICTION),
+    ):
+        judged = [pair for pair, said in answers.items() if said is answer]
+        probability[judged], weight[judged] = chance, force
+    return probability, weight
+
+
 def resolve_clusters(
-    corpus: Corpus, pairs: Candidates, comparison: Comparison, scores: Scores, rules: MatchRules
+    corpus: Corpus,
+    pairs: Candidates,
+    comparison: Comparison,
+    scores: Scores,
+    rules: MatchRules,
+    answers: Answers = MappingProxyType({}),
 ) -> Resolution:
     """Clusters, and how sure each product's place in them is."""
-    chosen, vetoes = rules.resolution, comparison.vetoes
-    hard = np.isin(vetoes, [features.VETOES.index(name) for name in features.HARD_VETOES])
-    opposed = np.where(hard, resolution.NEVER, resolution.CONTRADICTION)
+    probability, weight = weigh_pairs(comparison, scores, answers)
     return resolution.resolve(
         len(corpus),
         pairs.left,
         pairs.right,
-        scores.probability,
-        np.where(vetoes > 0, opposed, scores.probability),
+        probability,
+        weight,
         corpus.exclusion_groups(),
-        chosen.precision_threshold if chosen.precision_first else chosen.threshold,
+        rules.resolution.needed,
     )
+
+
+def settle(matching: Matching, answers: Answers) -> Matching:
+    """The same matching with its clusters made anew from what a judge said of candidate pairs."""
+    clusters = resolve_clusters(
+        matching.corpus, matching.candidates, matching.comparison, matching.scores, matching.rules, answers
+    )
+    return replace(matching, resolution=clusters, answers=answers)
 
 
 def match(

@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.csv as pacsv
 
+from assets.clusters.consulting import Consultation, count_answers, judged_table
 from assets.clusters.doubts import Doubts
 from assets.clusters.matching import Matching
 from assets.clusters.plots import draw_channels, draw_price_spread, draw_scores, draw_sizes, draw_weights
@@ -25,7 +26,13 @@ EXPERIMENT = "clustering"
 
 
 def record_of(
-    matching: Matching, products: pa.Table, clusters: pa.Table, scored: pa.Table, doubts: Doubts, run_id: str
+    matching: Matching,
+    products: pa.Table,
+    clusters: pa.Table,
+    scored: pa.Table,
+    doubts: Doubts,
+    run_id: str,
+    consultation: Consultation | None = None,
 ) -> RunRecord:
     """Return the record of one clustering.
 
@@ -36,6 +43,7 @@ def record_of(
         scored: `SCORED_PAIRS`.
         doubts: The least certain pairs.
         run_id: The Dagster run.
+        consultation: What a judge was asked, where there is one.
     """
     sizes = np.unique(clusters.column("cluster_id").to_numpy(zero_copy_only=False), return_counts=True)[1]
     counts = {
@@ -49,6 +57,7 @@ def record_of(
         "seeds": matching.model.seeds,
     }
     seconds = {f"seconds_{stage}": spent for stage, spent in matching.seconds.items()}
+    judged = count_answers(consultation) | dict(consultation.faults) if consultation else {}
     candidates = candidate_table(matching.corpus, matching.candidates)
     model = model_table(matching.model)
     return RunRecord(
@@ -63,9 +72,18 @@ def record_of(
                 rows=clusters.num_rows,
             ),
         ),
-        params={"model_version": matching.model.version, **flattened(asdict(matching.rules))},
+        params={
+            "model_version": matching.model.version,
+            **flattened(asdict(matching.rules)),
+            **({"judge": consultation.judge} if consultation else {}),
+        },
         seconds=sum(matching.seconds.values()),
-        metrics={**{name: float(value) for name, value in counts.items()}, **seconds},
+        metrics={
+            **{name: float(value) for name, value in counts.items()},
+            **{f"judge_{name}": float(value) for name, value in judged.items()},
+            **seconds,
+        },
+        tags={"judge_failure": consultation.failure} if consultation and consultation.failure else {},
         files={
             "plots/scores.png": png(lambda axes: draw_scores(axes, scored)),
             "plots/cluster_sizes.png": png(lambda axes: draw_sizes(axes, clusters)),
@@ -74,6 +92,7 @@ def record_of(
             "plots/weights.png": png(lambda axes: draw_weights(axes, model), height=4.5),
             "least_certain_joins.csv": as_csv(doubts.joins),
             "nearest_misses.csv": as_csv(doubts.misses),
+            **({"judged_pairs.csv": as_csv(judged_table(consultation, matching))} if consultation else {}),
             "match_model.json": matching.model.to_json().encode(),
             "rules.json": json.dumps(asdict(matching.rules), indent=2).encode(),
         },

@@ -23,6 +23,10 @@ Doubles = NDArray[np.float64]
 NEVER = -1e6
 #: Weight of a pair that contradicts itself as variants do: it takes as much from a cluster as a sure pair gives.
 CONTRADICTION = -1.0
+#: Weight of a pair that somebody has confirmed; one who denies makes a `CONTRADICTION`. Five times as much for a yes,
+#: and `NEVER` for a no, added at most 0.2 points of F1 to 400 right answers where sellers are named, and 1.4 where they
+#: are hidden; with a tenth of the answers wrong the difference was -0.5 to +0.3.
+CONFIRMED = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +70,8 @@ def link(size: int, left: Ints, right: Ints, weight: Doubles, groups: Ints, thre
         size: Number of products.
         left: First product of each pair, shape (pairs,).
         right: Second product, shape (pairs,).
-        weight: Probability that both are one, `CONTRADICTION`, or `NEVER` for pairs that must not end in one cluster,
-            shape (pairs,).
+        weight: Probability that both are one, `CONFIRMED`, `CONTRADICTION`, or `NEVER` for pairs that must not end in
+            one cluster, shape (pairs,).
         groups: Products of one group must not end in one cluster, shape (size,).
         threshold: Smallest mean weight between clusters that join.
 

@@ -216,6 +216,32 @@ class ResolutionRules:
     precision_threshold: float = 0.97
     precision_first: bool = False
 
+    @property
+    def needed(self) -> float:
+        """The threshold in force."""
+        return self.precision_threshold if self.precision_first else self.threshold
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JudgeRules:
+    """Which pairs are put to a judge, and how.
+
+    Attributes:
+        questions: Most pairs that a clustering puts to the judge, known answers included; 0 asks nobody.
+        least: Probability below which a pair is not worth a question.
+        most: The same from above.
+        batch: Pairs in one request. An order hidden in a listing reaches the pairs of its own request only.
+        concurrency: Requests under way at once.
+        description: Characters of a description that are sent.
+    """
+
+    questions: int = 0
+    least: float = 0.02
+    most: float = 0.98
+    batch: int = 10
+    concurrency: int = 4
+    description: int = 400
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MatchRules:
@@ -227,3 +253,4 @@ class MatchRules:
     vetoes: VetoRules = VetoRules()
     scoring: ScoringRules = ScoringRules()
     resolution: ResolutionRules = ResolutionRules()
+    judging: JudgeRules = JudgeRules()

@@ -8,6 +8,7 @@ import pyarrow as pa
 from assets.contract import Column, TableContract
 
 TEXT = pa.string()
+JUDGEMENTS = ("yes", "no", "unsure")
 EVENT_KINDS = ("created", "grown", "shrunk", "merged", "split", "dissolved")
 
 CANDIDATE_PAIRS = TableContract(
@@ -45,6 +46,7 @@ SCORED_PAIRS = TableContract(
         Column(name="probability", type=pa.float64(), nullable=False, minimum=0, maximum=1, description="Probability that both are one product."),
         Column(name="log_odds", type=pa.float64(), nullable=False, description="Log-odds of the same, before vetoes."),
         Column(name="veto", type=TEXT, description="Code of the hard conflict that keeps the two apart, where there is one."),
+        Column(name="judgement", type=TEXT, values=JUDGEMENTS, description="What a judge said of the pair, where one was asked; it decides instead of the probability."),
         Column(name="evidence", type=TEXT, json=True, nullable=False, description="JSON object: contribution of each feature to the log-odds."),
         Column(name="model_version", type=TEXT, nullable=False, description="Version of the match model."),
     ),
@@ -59,7 +61,7 @@ PRODUCT_CLUSTERS = TableContract(
         Column(name="product_id", type=TEXT, nullable=False, description="The product."),
         Column(name="cluster_id", type=TEXT, nullable=False, pattern=r"^c_[0-9a-z]{16}$", description="Lasting id of its cluster."),
         Column(name="cluster_size", type=pa.int32(), nullable=False, minimum=1, description="Members of the cluster."),
-        Column(name="confidence", type=pa.float64(), nullable=False, minimum=0, maximum=1, description="Mean probability of this product's pairs inside the cluster; 1 for a cluster of one."),
+        Column(name="confidence", type=pa.float64(), nullable=False, minimum=0, maximum=1, description="Mean probability of this product's pairs inside the cluster, 1 or 0 where a judge decided; 1 for a cluster of one."),
         Column(name="weakest_link", type=pa.float64(), nullable=False, minimum=0, maximum=1, description="Smallest of the members' confidences in the cluster; 1 for a cluster of one."),
     ),
 )  # fmt: skip

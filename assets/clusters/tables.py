@@ -3,6 +3,8 @@
 Belongs here: conversion, column by column. Not here: any computation of what they hold.
 """
 
+from types import MappingProxyType
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -11,7 +13,7 @@ from assets.clusters.candidates import CHANNELS, Candidates
 from assets.clusters.corpus import Corpus
 from assets.clusters.features import VETOES, Features
 from assets.clusters.identity import Identity
-from assets.clusters.matching import Comparison
+from assets.clusters.matching import Answers, Comparison
 from assets.clusters.resolution import Resolution
 from assets.clusters.schema import CANDIDATE_PAIRS, CLUSTER_EVENTS, MATCH_MODEL, PRODUCT_CLUSTERS, SCORED_PAIRS
 from assets.clusters.scoring import MatchModel, Scores
@@ -70,7 +72,12 @@ def evidence_texts(features: Features, model: MatchModel) -> pa.Array:
 
 
 def scored_table(
-    corpus: Corpus, pairs: Candidates, comparison: Comparison, scores: Scores, model: MatchModel
+    corpus: Corpus,
+    pairs: Candidates,
+    comparison: Comparison,
+    scores: Scores,
+    model: MatchModel,
+    answers: Answers = MappingProxyType({}),
 ) -> pa.Table:
     """`SCORED_PAIRS`: one row per pair, vetoed ones included."""
     left, right = pair_ids(corpus, pairs)
@@ -83,6 +90,7 @@ def scored_table(
                 "probability": scores.probability,
                 "log_odds": scores.log_odds,
                 "veto": vetoes.take(pa.array(comparison.vetoes)),
+                "judgement": pa.array([answers.get(pair) for pair in range(len(pairs))], pa.string()),
                 "evidence": evidence_texts(comparison.features, model),
                 "model_version": pa.array([model.version], pa.string()).take(pa.array(np.zeros(len(pairs), np.int8))),
             }

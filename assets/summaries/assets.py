@@ -9,10 +9,10 @@ import pyarrow.compute as pc
 
 from assets.catalogue import Catalogue, select, sql, upsert_columns
 from assets.clusters.schema import CLUSTER_EVENTS, PRODUCT_CLUSTERS
+from assets.language_model import LanguageModel
 from assets.presentation import OWNERS, asset_key, column_lineage, markdown_table, preview, table_metadata
 from assets.products.schema import CURRENT_PRODUCTS
 from assets.summaries.golden_record import golden_records as choose_records
-from assets.summaries.ports import LanguageModel
 from assets.summaries.schema import CLUSTER_SUMMARIES, GOLDEN_RECORDS
 from assets.summaries.writing import summarise
 from assets.versions import code_version, table_digest

@@ -9,13 +9,12 @@ model does with an order hidden in a title all the same is caught afterwards: th
 facts say.
 """
 
-import json
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from assets.language_model import AnswerMalformed, CompletionRequest, data_block
 from assets.summaries.facts import Facts
-from assets.summaries.ports import AnswerUnusable, CompletionRequest
 from assets.summaries.verification import AnswerRules
 from assets.summaries.wording import Wording, money
 
@@ -50,20 +49,12 @@ class _Answer(BaseModel):
     summary: str = Field(description="2 to 4 plain sentences.")
 
 
-class AnswerMalformed(AnswerUnusable):
-    """The answer is not JSON of the form asked for."""
-
-    code = "malformed"
-
-
 def request_for(facts: Facts, rules: AnswerRules | None = None) -> CompletionRequest:
     """Build the question that has a model put the facts into words."""
     rules = rules or AnswerRules()
-    # `<` cannot occur in the data but escaped, so that no listing can end the block early.
-    data = json.dumps(_data(facts), ensure_ascii=False).replace("<", "\\u003c").replace(">", "\\u003e")
     return CompletionRequest(
         instructions=_INSTRUCTIONS.format(headline=rules.headline_length, summary=rules.summary_length[1]),
-        data=f"<facts>\n{data}\n</facts>",
+        data=data_block("facts", _data(facts)),
         form_name="product_summary",
         form=_Answer.model_json_schema(),
         max_tokens=_MAX_TOKENS,

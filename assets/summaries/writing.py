@@ -13,8 +13,8 @@ from typing import Any
 
 import pyarrow as pa
 
+from assets.language_model import LanguageModel, LanguageModelError, ModelRejected, ModelUnavailable
 from assets.summaries.facts import FactRules, Facts
-from assets.summaries.ports import LanguageModel, LanguageModelError, ModelRejected, ModelUnavailable
 from assets.summaries.prompting import PROMPT_VERSION, answer_in, request_for
 from assets.summaries.schema import CLUSTER_SUMMARIES, GOLDEN_RECORDS
 from assets.summaries.verification import AnswerRules, fault_of

@@ -9,8 +9,8 @@ import pyarrow as pa
 import pytest
 from summary_examples import cluster_id, record, records_table
 
-from assets.summaries.facts import Facts
-from assets.summaries.ports import (
+from assets.language_model import (
+    AnswerMalformed,
     AnswerRefused,
     Completion,
     CompletionRequest,
@@ -19,7 +19,8 @@ from assets.summaries.ports import (
     ModelUnavailable,
     TokenUsage,
 )
-from assets.summaries.prompting import AnswerMalformed, answer_in, request_for
+from assets.summaries.facts import Facts
+from assets.summaries.prompting import answer_in, request_for
 from assets.summaries.wording import TEMPLATE
 from assets.summaries.writing import Summaries, WritingRules, summarise
 

@@ -1,8 +1,10 @@
-"""What the summaries stage needs from outside: a language model that answers in a given JSON form.
+"""What stages ask of a language model, and the port to it: an answer in a given JSON form.
 
-Belongs here: the protocol, the values it exchanges and its failures. Not here: any implementation (see `resources`).
+Belongs here: the protocol, the values it exchanges, its failures, and how hostile text is wrapped. Not here: any
+implementation (see `resources`), what a stage asks.
 """
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -85,12 +87,18 @@ class AnswerTruncated(AnswerUnusable):
     code = "truncated"
 
 
+class AnswerMalformed(AnswerUnusable):
+    """The answer is not JSON of the form asked for."""
+
+    code = "malformed"
+
+
 class LanguageModel(Protocol):
-    """Puts facts into words."""
+    """Answers questions in the form they ask for."""
 
     @property
     def name(self) -> str:
-        """The model's name, kept as the author of what it wrote."""
+        """The model's name, kept beside what it answered."""
         ...
 
     @property
@@ -107,3 +115,12 @@ class LanguageModel(Protocol):
             AnswerUnusable: this answer is of no use (see its subclasses).
         """
         ...
+
+
+def data_block(name: str, data: Mapping[str, Any]) -> str:
+    """Return `data` as JSON between `<name>` and `</name>`.
+
+    Angle brackets in it are escaped, so that no listing's text can end the block it stands in.
+    """
+    content = json.dumps(data, ensure_ascii=False).replace("<", "\\u003c").replace(">", "\\u003e")
+    return f"<{name}>\n{content}\n</{name}>"
