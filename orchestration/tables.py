@@ -181,3 +181,38 @@ def matching_table(results: Sequence[Mapping[str, Any]]) -> Table:
     for result in results:
         table.add_row(*(form.format(result[name]) for name, (_, form) in MATCHING_COLUMNS.items()))
     return table
+
+
+def growth_table(growth: Mapping[str, Any]) -> Table:
+    """Return what the matcher costs at several sizes of one folder: a row per stage, a column per size."""
+    table = Table(
+        title=f"{growth['folder']}: seconds per 1,000 offers, from products to clusters",
+        caption="growth: exponent of the cost in the offers; 1 is linear",
+        title_justify="left",
+        caption_justify="left",
+        box=None,
+        padding=(0, 2, 0, 0),
+    )
+    table.add_column("offers")
+    figures, exponents = growth["figures"], growth["exponents"]
+    for figure in figures:
+        table.add_column(f"{figure['offers']:,}", justify="right")
+    table.add_column("growth", justify="right")
+
+    def row(name: str, shown: Sequence[str], exponent: str | None = None) -> None:
+        grown = exponents.get(exponent)
+        table.add_row(name, *shown, "" if grown is None else f"{grown:.2f}")
+
+    def per_thousand(spent: float, offers: int) -> str:
+        return f"{1000 * spent / max(offers, 1):.2f}"
+
+    for stage in figures[0]["stages"] if figures else ():
+        row(stage, [per_thousand(figure["stages"][stage], figure["offers"]) for figure in figures], stage)
+    row("total", [per_thousand(figure["seconds"], figure["offers"]) for figure in figures], "total")
+    row("CPU, all threads", [per_thousand(figure["cpu_seconds"], figure["offers"]) for figure in figures], "cpu")
+    table.add_section()
+    row("seconds, whole", [f"{figure['seconds']:,.1f}" for figure in figures])
+    row("peak MB", [f"{figure['peak_mb']:,.0f}" for figure in figures], "memory")
+    row("pairs per offer", [f"{figure['candidates_per_offer']:.1f}" for figure in figures])
+    row("F1", [f"{figure['f1']:.3f}" for figure in figures])
+    return table
