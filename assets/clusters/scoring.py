@@ -111,7 +111,12 @@ class MatchModel:
 
     def log_odds(self, features: Features) -> Doubles:
         """Log-odds that each pair is one product, before rivals and vetoes, shape (pairs,)."""
-        return features.values @ self.vector(features.names) + self.intercept
+        weights, result = self.vector(features.names), np.empty(len(features.values))
+        for start in range(0, len(result), PAIRS_AT_ONCE):
+            # The product of float32 and float64 copies its rows in float64.
+            chunk = slice(start, start + PAIRS_AT_ONCE)
+            result[chunk] = features.values[chunk] @ weights + self.intercept
+        return result
 
     def to_json(self) -> str:
         """The model as compact JSON with sorted keys."""
