@@ -28,7 +28,7 @@ import xxhash
 from assets.clusters.matching import match
 from assets.clusters.parsing import MEASURE
 from assets.clusters.quality import read_truth
-from assets.clusters.rules import UNITS, MatchRules, ParsingRules
+from assets.clusters.rules import UNITS, MatchRules
 from assets.embeddings.ports import TextEmbedder
 from benchmarks.matching import (
     MEBIBYTE,
@@ -62,7 +62,7 @@ class ScaleRules:
     """
 
     sizes: tuple[int, ...] = (4_000, 16_000, 64_000)
-    common: float = 0.005
+    common: float = 0.02
     shortest: int = 3
 
 
@@ -217,11 +217,9 @@ def respelt(products: pa.Table, world: int, common: frozenset[str], rules: Scale
 
 
 def is_plain(word: str, common: frozenset[str], rules: ScaleRules) -> bool:
-    """Whether a word says the same in every world: a common one, a short one, a number, a measure."""
+    """Whether a word says the same in every world: a common one, a short one, a measure."""
     if word in common or len(word) < rules.shortest:
         return True
-    if word.isdigit():
-        return len(word) < ParsingRules().digits_length
     measure = MEASURE.fullmatch(word)
     return measure is not None and measure[2] in UNITS
 
