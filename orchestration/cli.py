@@ -148,6 +148,7 @@ def show(
 def explain(
     left: Annotated[str, typer.Argument(help="An offer, as source:listing_id.")],
     right: Annotated[str, typer.Argument(help="Another one.")],
+    plot_file: Annotated[Path | None, typer.Option("--plot", help="Also draw it into this PNG file.")] = None,
     as_json: Json = False,
 ) -> None:
     """Explain why two offers are, or are not, the same product.
@@ -160,6 +161,12 @@ def explain(
 
     with _platform() as platform:
         explanation = explain_offers(platform.parts.warehouse, platform.parts.embedder, left, right)
+    if plot_file is not None:
+        from assets.clusters.plots import WATERFALL_HEIGHT, waterfalls
+        from assets.presentation import png
+
+        with explained():
+            _write(plot_file, png(*waterfalls([explanation]), height=WATERFALL_HEIGHT))
     if as_json:
         _print_json(dataclasses.asdict(explanation))
     else:
@@ -226,7 +233,7 @@ def matching(
         Console().print(table)
     if json_file is not None:
         with explained():
-            _write(json_file, json.dumps(results, indent=2) + "\n")
+            _write(json_file, (json.dumps(results, indent=2) + "\n").encode())
 
 
 @contextmanager
@@ -240,9 +247,9 @@ def _platform() -> "Iterator[Platform]":
         yield platform
 
 
-def _write(path: Path, text: str) -> None:
+def _write(path: Path, content: bytes) -> None:
     try:
-        path.write_text(text, encoding="utf-8")
+        path.write_bytes(content)
     except OSError as error:
         raise UserError(f"{path} cannot be written: {error.strerror}") from error
 

@@ -109,20 +109,18 @@ def print_explanation(console: Console, explanation: Explanation) -> None:
     table.add_column("contribution", justify="right")
     table.add_column("so far", justify="right")
     table.add_column("")
-    steps: list[tuple[str, float | None, float]] = [("before any evidence", None, explanation.intercept)]
-    steps += [(name, explanation.features[name], part) for name, part in explanation.contributions.items()]
-    steps += [("shift of the clustering", None, explanation.shift), ("better rivals", None, explanation.rivals)]
-    largest = max((abs(part) for _, _, part in steps), default=1.0) or 1.0
+    steps = explanation.steps()
+    largest = max((abs(step.part) for step in steps), default=1.0) or 1.0
     total = 0.0
-    for name, value, part in steps:
-        total += part
-        bar = "█" * max(1, round(abs(part) / largest * WATERFALL_WIDTH)) if part else ""
+    for step in steps:
+        total += step.part
+        bar = "█" * max(1, round(abs(step.part) / largest * WATERFALL_WIDTH)) if step.part else ""
         table.add_row(
-            name.replace("_", " "),
-            "" if value is None else f"{value:.3g}",
-            f"{part:+.2f}",
+            step.name,
+            "" if step.value is None else f"{step.value:.3g}",
+            f"{step.part:+.2f}",
             f"{total:+.2f}",
-            Text(bar, style="green" if part > 0 else "red"),
+            Text(bar, style="green" if step.part > 0 else "red"),
         )
     console.print(table)
     veto = f"veto: {explanation.veto.replace('_', ' ')}; " if explanation.veto else ""

@@ -14,10 +14,19 @@ import pyarrow as pa
 
 from assets.catalogue import Catalogue
 from assets.clusters.applying import apply_clusters, retired_ids, stored_members
-from assets.clusters.doubts import find_doubts
+from assets.clusters.doubts import Doubts, find_doubts
+from assets.clusters.explanation import Explanation, explain_pairs
 from assets.clusters.identity import assign_ids
 from assets.clusters.matching import Matching, match
-from assets.clusters.plots import draw_channels, draw_price_spread, draw_scores, draw_sizes, draw_weights
+from assets.clusters.plots import (
+    WATERFALL_HEIGHT,
+    draw_channels,
+    draw_price_spread,
+    draw_scores,
+    draw_sizes,
+    draw_weights,
+    waterfalls,
+)
 from assets.clusters.ports import TruthShelf
 from assets.clusters.quality import TruthError, read_truth, score_clusters
 from assets.clusters.recording import EXPERIMENT, record_of
@@ -45,6 +54,8 @@ STAGE = PRODUCT_CLUSTERS.stage
 QUALITY_KEY = dg.AssetKey([STAGE, "match_quality"])
 #: Name of the registered model in MLflow.
 REGISTERED_NAME = "offerline-matcher"
+#: Doubtful pairs of each kind that are explained step by step.
+EXPLAINED = 3
 PAIR_COLUMNS = {"left_id": ("product_id",), "right_id": ("product_id",)}
 
 
@@ -124,7 +135,8 @@ def match_products(
     scored = scored_table(matching.corpus, matching.candidates, matching.comparison, matching.scores, matching.model)
     clusters = cluster_table(matching.corpus, matching.resolution, identity)
     doubts = find_doubts(scored, clusters, products)
-    record = record_of(matching, products, clusters, scored, doubts, context.run.run_id)
+    examples = _examples(matching, doubts)
+    record = record_of(matching, products, clusters, scored, doubts, examples, context.run.run_id)
 
     yield _output(
         candidates,
@@ -159,6 +171,10 @@ def match_products(
             "price spread": plot(lambda axes: draw_price_spread(axes, clusters, products)),
             "least certain joins": preview(doubts.joins, rows=20),
             "nearest misses": preview(doubts.misses, rows=20),
+            **{
+                f"{name}, step by step": plot(*waterfalls(explained), height=WATERFALL_HEIGHT)
+                for name, explained in examples.items()
+            },
             "seconds by stage": {stage: round(spent, 3) for stage, spent in matching.seconds.items()},
             **_tracked(context, tracking, record),
         },
@@ -167,6 +183,15 @@ def match_products(
 
 def _output(table: pa.Table, name: str, metadata: dict[str, Any]) -> dg.Output[pa.Table]:
     return dg.Output(table, name, metadata=metadata, data_version=dg.DataVersion(table_digest(table)))
+
+
+def _examples(matching: Matching, doubts: Doubts) -> dict[str, list[Explanation]]:
+    """Explain the first of each kind of doubt, where there are any."""
+    first = {
+        name: list(zip(*(table.column(side).to_pylist()[:EXPLAINED] for side in ("left_id", "right_id")), strict=True))
+        for name, table in (("least certain joins", doubts.joins), ("nearest misses", doubts.misses))
+    }
+    return {name: explain_pairs(matching, pairs) for name, pairs in first.items() if pairs}
 
 
 def _tracked(context: dg.AssetExecutionContext, tracking: ExperimentTracker, record: RunRecord) -> dict[str, Any]:

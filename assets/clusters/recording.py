@@ -5,7 +5,7 @@ Belongs here: choosing parameters, counts, plots and tables. Not here: MLflow (s
 
 import io
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -14,8 +14,17 @@ import pyarrow as pa
 import pyarrow.csv as pacsv
 
 from assets.clusters.doubts import Doubts
+from assets.clusters.explanation import Explanation
 from assets.clusters.matching import Matching
-from assets.clusters.plots import draw_channels, draw_price_spread, draw_scores, draw_sizes, draw_weights
+from assets.clusters.plots import (
+    WATERFALL_HEIGHT,
+    draw_channels,
+    draw_price_spread,
+    draw_scores,
+    draw_sizes,
+    draw_weights,
+    waterfalls,
+)
 from assets.clusters.tables import candidate_table, model_table
 from assets.presentation import png
 from assets.tracking import Dataset, RunRecord
@@ -25,7 +34,13 @@ EXPERIMENT = "clustering"
 
 
 def record_of(
-    matching: Matching, products: pa.Table, clusters: pa.Table, scored: pa.Table, doubts: Doubts, run_id: str
+    matching: Matching,
+    products: pa.Table,
+    clusters: pa.Table,
+    scored: pa.Table,
+    doubts: Doubts,
+    examples: Mapping[str, Sequence[Explanation]],
+    run_id: str,
 ) -> RunRecord:
     """Return the record of one clustering.
 
@@ -35,6 +50,7 @@ def record_of(
         clusters: `PRODUCT_CLUSTERS`.
         scored: `SCORED_PAIRS`.
         doubts: The least certain pairs.
+        examples: Some of them explained, by what they are examples of; each kind becomes a picture.
         run_id: The Dagster run.
     """
     sizes = np.unique(clusters.column("cluster_id").to_numpy(zero_copy_only=False), return_counts=True)[1]
@@ -72,6 +88,10 @@ def record_of(
             "plots/candidate_channels.png": png(lambda axes: draw_channels(axes, candidates)),
             "plots/price_spread.png": png(lambda axes: draw_price_spread(axes, clusters, products)),
             "plots/weights.png": png(lambda axes: draw_weights(axes, model), height=4.5),
+            **{
+                f"plots/{name.replace(' ', '_')}.png": png(*waterfalls(explained), height=WATERFALL_HEIGHT)
+                for name, explained in examples.items()
+            },
             "least_certain_joins.csv": as_csv(doubts.joins),
             "nearest_misses.csv": as_csv(doubts.misses),
             "match_model.json": matching.model.to_json().encode(),
