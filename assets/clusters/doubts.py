@@ -12,9 +12,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from assets.clusters.membership import cluster_names, homes, looked_up
+from assets.clusters.membership import cluster_names, homes, looked_up, places
 from assets.clusters.resolution import CONTRADICTION
 
 
@@ -42,67 +43,62 @@ def find_doubts(scored: pa.Table, clusters: pa.Table, products: pa.Table, rows: 
         products: Columns `product_id` and `title` of the same products.
         rows: Most pairs of each kind.
     """
-    pairs = scored.sort_by([("left_id", "ascending"), ("right_id", "ascending")])
+    columns = scored.select(["left_id", "right_id", "probability", "veto"])
+    pairs = columns.sort_by([("left_id", "ascending"), ("right_id", "ascending")])
     names = cluster_names(clusters)
-    left, right = (homes(pairs.column(side), clusters, names) for side in ("left_id", "right_id"))
-    size = np.bincount(homes(clusters.column("product_id"), clusters, names), minlength=len(names))
-    joins = _joins(pairs, np.flatnonzero(left == right), left, size)
-    misses = _misses(pairs, np.flatnonzero(left != right), left, right, size)
+    ids = clusters.column("product_id").take(pc.sort_indices(clusters.column("product_id"))).combine_chunks()
+    left, right = (places(pairs.column(side), ids) for side in ("left_id", "right_id"))
+    home = homes(pa.chunked_array([ids]), clusters, names)
+    size = np.bincount(home, minlength=len(names))
+    joins = _joins(pairs, left, right, home, size)
+    misses = _misses(pairs, home[left], home[right], size)
     return Doubts(*(_titled(pairs, *found, products, rows) for found in (joins, misses)))
 
 
+Places = NDArray[np.int64]
 #: Rows of the pairs, and the linkage of what each stands for; both sorted by how doubtful it is.
-Found = tuple[NDArray[np.int64], NDArray[np.float64]]
+Found = tuple[Places, NDArray[np.float64]]
 
 
-def _joins(pairs: pa.Table, inside: NDArray[np.int64], home: NDArray[np.int64], size: NDArray[np.int64]) -> Found:
-    """The weakest member of every cluster, by its best pair."""
-    offers, member = np.unique(
-        np.concatenate([pairs.column(side).to_numpy()[inside].astype(str) for side in ("left_id", "right_id")]),
-        return_inverse=True,
-    )
-    pair = np.concatenate([inside, inside])
+def _joins(pairs: pa.Table, left: Places, right: Places, home: Places, size: Places) -> Found:
+    """The weakest member of every cluster, by its best pair; `left` and `right` are members, as places in `home`."""
+    inside = np.flatnonzero(home[left] == home[right])
+    pair, member = np.concatenate([inside, inside]), np.concatenate([left[inside], right[inside]])
     probability = pairs.column("probability").to_numpy()[pair]
-    cluster = np.empty(len(offers), dtype=np.int64)
-    cluster[member] = home[pair]
-    linkage = np.bincount(member, weights=probability, minlength=len(offers)) / (size[cluster] - 1)
-    best = _first_of(member, np.lexsort((pair, -probability)), len(offers))
-    weakest = _first_of(cluster, np.lexsort((offers, linkage)), len(size))
-    weakest = weakest[weakest >= 0]
+    received = np.bincount(member, weights=probability, minlength=len(home))
+    linkage = received / np.maximum(size[home] - 1, 1)
+    best = _first_of(member, np.lexsort((pair, -probability)), len(home))
+    # A member without a candidate in its cluster has no pair to show.
+    paired = np.flatnonzero(best >= 0)
+    weakest = _first_of(home[paired], np.lexsort((paired, linkage[paired])), len(size))
+    weakest = paired[weakest[weakest >= 0]]
     order = weakest[np.lexsort((pair[best[weakest]], linkage[weakest]))]
     return pair[best[order]], linkage[order]
 
 
-def _misses(
-    pairs: pa.Table,
-    between: NDArray[np.int64],
-    left: NDArray[np.int64],
-    right: NDArray[np.int64],
-    size: NDArray[np.int64],
-) -> Found:
-    """Every two clusters with a pair between them, by their best pair."""
+def _misses(pairs: pa.Table, left: Places, right: Places, size: Places) -> Found:
+    """Every two clusters with a pair between them, by their best pair; `left` and `right` are clusters."""
+    between = np.flatnonzero(left != right)
     low, high = np.minimum(left, right)[between], np.maximum(left, right)[between]
     couples, couple = np.unique(low * len(size) + high, return_inverse=True)
     probability = pairs.column("probability").to_numpy()[between]
     vetoed = pairs.column("veto").is_valid().to_numpy()[between]
     weight = np.bincount(couple, weights=np.where(vetoed, CONTRADICTION, probability), minlength=len(couples))
-    linkage = weight / (size[couples // max(len(size), 1)] * size[couples % max(len(size), 1)])
     best = between[_first_of(couple, np.lexsort((between, -probability)), len(couples))]
+    linkage = weight / (size[left[best]] * size[right[best]])
     order = np.lexsort((best, -linkage))
     return best[order], linkage[order]
 
 
-def _first_of(group: NDArray[np.int64], order: NDArray[np.int64], groups: int) -> NDArray[np.int64]:
+def _first_of(group: Places, order: Places, groups: int) -> Places:
     """The place that comes first in `order` of every group, -1 for an empty one; shape (groups,)."""
     first = np.full(groups, -1, dtype=np.int64)
     first[group[order[::-1]]] = order[::-1]
     return first
 
 
-def _titled(
-    pairs: pa.Table, places: NDArray[np.int64], linkage: NDArray[np.float64], products: pa.Table, rows: int
-) -> pa.Table:
-    shown = pairs.take(pa.array(places[:rows]))
+def _titled(pairs: pa.Table, chosen: Places, linkage: NDArray[np.float64], products: pa.Table, rows: int) -> pa.Table:
+    shown = pairs.take(pa.array(chosen[:rows]))
     titles = {side: looked_up(shown.column(f"{side}_id"), products, "title") for side in ("left", "right")}
     return pa.table(
         {

@@ -20,8 +20,13 @@ def cluster_names(clusters: pa.Table) -> pa.Array:
     return pa.array(sorted(pc.unique(clusters.column("cluster_id")).to_pylist()), pa.string())
 
 
+def places(values: pa.ChunkedArray, known: pa.Array) -> NDArray[np.int64]:
+    """Return where each value is among the `known` ones, which hold all of them, shape (values,)."""
+    found = pc.index_in(values, value_set=known).combine_chunks()
+    numbers: NDArray[np.int64] = found.to_numpy(zero_copy_only=False).astype(np.int64)
+    return numbers
+
+
 def homes(ids: pa.ChunkedArray, clusters: pa.Table, names: pa.Array) -> NDArray[np.int64]:
     """Return the cluster of every product id as its place in `names`, shape (ids,)."""
-    places = pc.index_in(looked_up(ids, clusters, "cluster_id"), value_set=names)
-    numbers: NDArray[np.int64] = places.combine_chunks().to_numpy(zero_copy_only=False).astype(np.int64)
-    return numbers
+    return places(looked_up(ids, clusters, "cluster_id"), names)
