@@ -117,22 +117,28 @@ def markdown_table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> d
     return dg.MetadataValue.md("\n".join(lines))
 
 
-def plot(draw: "Callable[[Axes], None]", *, width: float = 7.0, height: float = 3.2) -> dg.MarkdownMetadataValue:
-    """Return a plot as Dagster metadata: `draw` receives empty axes; `width` and `height` are inches."""
-    encoded = base64.b64encode(png(draw, width=width, height=height)).decode("ascii")
+def plot(*draws: "Callable[[Axes], None]", width: float = 7.0, height: float = 3.2) -> dg.MarkdownMetadataValue:
+    """Return a plot as Dagster metadata; see `png`."""
+    encoded = base64.b64encode(png(*draws, width=width, height=height)).decode("ascii")
     return dg.MetadataValue.md(f"![plot](data:image/png;base64,{encoded})")
 
 
-def png(draw: "Callable[[Axes], None]", *, width: float = 7.0, height: float = 3.2) -> bytes:
-    """Return the same plot as a PNG file, without touching matplotlib's global state."""
+def png(*draws: "Callable[[Axes], None]", width: float = 7.0, height: float = 3.2) -> bytes:
+    """Return a plot as a PNG file, without touching matplotlib's global state.
+
+    Args:
+        draws: Each receives empty axes; several are panels, one below the other.
+        width: Inches.
+        height: Inches of a panel.
+    """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(width, height), layout="constrained")
+    figure = Figure(figsize=(width, height * len(draws)), layout="constrained")
     FigureCanvasAgg(figure)
-    axes = figure.subplots()
-    axes.spines[["top", "right"]].set_visible(False)
-    draw(axes)
+    for axes, draw in zip(figure.subplots(len(draws), squeeze=False).flat, draws, strict=True):
+        axes.spines[["top", "right"]].set_visible(False)
+        draw(axes)
     buffer = BytesIO()
     figure.savefig(buffer, format="png", dpi=110)
     return buffer.getvalue()

@@ -108,8 +108,7 @@ def benchmark_matching(
         TruthError: a truth file cannot be used.
     """
     for folder in folders:
-        if missing := [name for name in (CONTRACTS, TRUTH) if not (folder / name).is_file()]:
-            raise NotABenchmark(f"{folder}: expected {' and '.join(missing)} beside the feeds")
+        require_benchmark(folder)
     results = []
     for folder in folders:
         if progress:
@@ -121,6 +120,12 @@ def benchmark_matching(
             ).result()
         results.append(asdict(figures))
     return results
+
+
+def require_benchmark(folder: Path) -> None:
+    """Raise `NotABenchmark` where the folder lacks its contracts or its truth."""
+    if missing := [name for name in (CONTRACTS, TRUTH) if not (folder / name).is_file()]:
+        raise NotABenchmark(f"{folder}: expected {' and '.join(missing)} beside the feeds")
 
 
 def product_embedder(files: Path) -> TextEmbedder:
@@ -149,20 +154,35 @@ def measure(
         ready = time.perf_counter()
     if hide_sellers:
         products = without_sellers(products)
-    cpu = time.process_time()
+    watch = Stopwatch()
     matching = match(products, vectors, rules=rules)
-    cpu, finished = time.process_time() - cpu, time.perf_counter()
+    watch.stop()
     stages = {"read": read - started, "clean": cleaned - read, "embed": ready - cleaned, **matching.seconds}
     return judge(
         matching,
         read_truth((folder / TRUTH).read_bytes(), str(folder / TRUTH)),
         folder=folder.name,
-        seconds=round(finished - ready, 3),
-        cpu_seconds=round(cpu, 3),
+        seconds=watch.seconds,
+        cpu_seconds=watch.cpu_seconds,
         peak_mb=round(peak_memory() / MEBIBYTE, 1),
         embedded=embedded,
         stages={name: round(seconds, 3) for name, seconds in stages.items()},
     )
+
+
+class Stopwatch:
+    """Wall and CPU time, over all threads, from its making to `stop`; rounded to milliseconds."""
+
+    seconds: float
+    cpu_seconds: float
+
+    def __init__(self) -> None:
+        self._start = time.perf_counter(), time.process_time()
+
+    def stop(self) -> None:
+        """Note the times."""
+        now = time.perf_counter(), time.process_time()
+        self.seconds, self.cpu_seconds = (round(end - start, 3) for end, start in zip(now, self._start, strict=True))
 
 
 def read_feeds(folder: Path, scratch: Path) -> list[pa.Table]:
@@ -202,10 +222,13 @@ def without_sellers(products: pa.Table) -> pa.Table:
     return products
 
 
-def embed_products(texts: Sequence[str], embedder: TextEmbedder, cache: Path) -> tuple[NDArray[np.float16], int]:
+def embed_products(
+    texts: Sequence[str], embedder: TextEmbedder, cache: Path, progress: Callable[[int, int], None] | None = None
+) -> tuple[NDArray[np.float16], int]:
     """One vector per text, shape (len(texts), dimensions), and how many were not in the cache.
 
-    The cache is a file per model, keyed by the text's hash; it only grows.
+    The cache is a file per model, keyed by the text's hash; it only grows. `progress` is told how many of the missing
+    texts are embedded, of how many.
     """
     cache.mkdir(parents=True, exist_ok=True)
     path = cache / f"vectors-{xxhash.xxh3_64_hexdigest(embedder.model_version.encode())}.npz"
@@ -216,7 +239,15 @@ def embed_products(texts: Sequence[str], embedder: TextEmbedder, cache: Path) ->
     hashes = [xxhash.xxh3_128_hexdigest(text.encode()) for text in texts]
     missing = {key: text for key, text in zip(hashes, texts, strict=True) if key not in known}
     if missing:
-        known |= zip(missing, embedder.embed(list(missing.values())), strict=True)
+        done = 0
+
+        def report(more: int) -> None:
+            nonlocal done
+            done += more
+            if progress:
+                progress(done, len(missing))
+
+        known |= zip(missing, embedder.embed(list(missing.values()), progress=report), strict=True)
         partial = path.with_name(f"{path.stem}.{os.getpid()}.partial.npz")
         np.savez(partial, hashes=np.array(list(known)), vectors=np.stack(list(known.values())))
         partial.replace(path)

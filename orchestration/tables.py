@@ -109,20 +109,18 @@ def print_explanation(console: Console, explanation: Explanation) -> None:
     table.add_column("contribution", justify="right")
     table.add_column("so far", justify="right")
     table.add_column("")
-    steps: list[tuple[str, float | None, float]] = [("before any evidence", None, explanation.intercept)]
-    steps += [(name, explanation.features[name], part) for name, part in explanation.contributions.items()]
-    steps += [("shift of the clustering", None, explanation.shift), ("better rivals", None, explanation.rivals)]
-    largest = max((abs(part) for _, _, part in steps), default=1.0) or 1.0
+    steps = explanation.steps()
+    largest = max((abs(step.part) for step in steps), default=1.0) or 1.0
     total = 0.0
-    for name, value, part in steps:
-        total += part
-        bar = "█" * max(1, round(abs(part) / largest * WATERFALL_WIDTH)) if part else ""
+    for step in steps:
+        total += step.part
+        bar = "█" * max(1, round(abs(step.part) / largest * WATERFALL_WIDTH)) if step.part else ""
         table.add_row(
-            name.replace("_", " "),
-            "" if value is None else f"{value:.3g}",
-            f"{part:+.2f}",
+            step.name,
+            "" if step.value is None else f"{step.value:.3g}",
+            f"{step.part:+.2f}",
             f"{total:+.2f}",
-            Text(bar, style="green" if part > 0 else "red"),
+            Text(bar, style="green" if step.part > 0 else "red"),
         )
     console.print(table)
     veto = f"veto: {explanation.veto.replace('_', ' ')}; " if explanation.veto else ""
@@ -181,4 +179,39 @@ def matching_table(results: Sequence[Mapping[str, Any]]) -> Table:
         table.add_column(heading, justify="left" if name == "folder" else "right", no_wrap=True)
     for result in results:
         table.add_row(*(form.format(result[name]) for name, (_, form) in MATCHING_COLUMNS.items()))
+    return table
+
+
+def growth_table(growth: Mapping[str, Any]) -> Table:
+    """Return what the matcher costs at several sizes of one folder: a row per stage, a column per size."""
+    table = Table(
+        title=f"{growth['folder']}: seconds per 1,000 offers, from products to clusters",
+        caption="growth: exponent of the cost in the offers; 1 is linear",
+        title_justify="left",
+        caption_justify="left",
+        box=None,
+        padding=(0, 2, 0, 0),
+    )
+    table.add_column("offers")
+    figures, exponents = growth["figures"], growth["exponents"]
+    for figure in figures:
+        table.add_column(f"{figure['offers']:,}", justify="right")
+    table.add_column("growth", justify="right")
+
+    def row(name: str, shown: Sequence[str], exponent: str | None = None) -> None:
+        grown = exponents.get(exponent)
+        table.add_row(name, *shown, "" if grown is None else f"{grown:.2f}")
+
+    def per_thousand(spent: float, offers: int) -> str:
+        return f"{1000 * spent / max(offers, 1):.2f}"
+
+    for stage in figures[0]["stages"] if figures else ():
+        row(stage, [per_thousand(figure["stages"][stage], figure["offers"]) for figure in figures], stage)
+    row("total", [per_thousand(figure["seconds"], figure["offers"]) for figure in figures], "total")
+    row("CPU, all threads", [per_thousand(figure["cpu_seconds"], figure["offers"]) for figure in figures], "cpu")
+    table.add_section()
+    row("seconds, whole", [f"{figure['seconds']:,.1f}" for figure in figures])
+    row("peak MB", [f"{figure['peak_mb']:,.0f}" for figure in figures], "memory")
+    row("pairs per offer", [f"{figure['candidates_per_offer']:.1f}" for figure in figures])
+    row("F1", [f"{figure['f1']:.3f}" for figure in figures])
     return table

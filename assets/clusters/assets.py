@@ -16,10 +16,19 @@ from assets.catalogue import Catalogue
 from assets.clusters.answers import CatalogueMemory
 from assets.clusters.applying import apply_clusters, retired_ids, stored_members
 from assets.clusters.consulting import Consultation, count_answers, judge_uncertain, judged_table
-from assets.clusters.doubts import find_doubts
+from assets.clusters.doubts import Doubts, find_doubts
+from assets.clusters.explanation import Explanation, explain_pairs
 from assets.clusters.identity import assign_ids
 from assets.clusters.matching import Matching, match
-from assets.clusters.plots import draw_channels, draw_price_spread, draw_scores, draw_sizes, draw_weights
+from assets.clusters.plots import (
+    WATERFALL_HEIGHT,
+    draw_channels,
+    draw_price_spread,
+    draw_scores,
+    draw_sizes,
+    draw_weights,
+    waterfalls,
+)
 from assets.clusters.ports import PairJudge, TruthShelf
 from assets.clusters.quality import TruthError, read_truth, score_clusters
 from assets.clusters.recording import EXPERIMENT, record_of
@@ -47,6 +56,8 @@ STAGE = PRODUCT_CLUSTERS.stage
 QUALITY_KEY = dg.AssetKey([STAGE, "match_quality"])
 #: Name of the registered model in MLflow.
 REGISTERED_NAME = "offerline-matcher"
+#: Doubtful pairs of each kind that are explained step by step.
+EXPLAINED = 3
 PAIR_COLUMNS = {"left_id": ("product_id",), "right_id": ("product_id",)}
 
 
@@ -132,7 +143,8 @@ def match_products(
     )
     clusters = cluster_table(matching.corpus, matching.resolution, identity)
     doubts = find_doubts(scored, clusters, products)
-    record = record_of(matching, products, clusters, scored, doubts, context.run.run_id, consultation)
+    examples = _examples(matching, doubts)
+    record = record_of(matching, products, clusters, scored, doubts, examples, context.run.run_id, consultation)
 
     yield _output(
         candidates,
@@ -167,6 +179,10 @@ def match_products(
             "price spread": plot(lambda axes: draw_price_spread(axes, clusters, products)),
             "least certain joins": preview(doubts.joins, rows=20),
             "nearest misses": preview(doubts.misses, rows=20),
+            **{
+                f"{name}, step by step": plot(*waterfalls(explained), height=WATERFALL_HEIGHT)
+                for name, explained in examples.items()
+            },
             **_consulted(context, matching, consultation),
             "seconds by stage": {stage: round(spent, 3) for stage, spent in matching.seconds.items()},
             **_tracked(context, tracking, record),
@@ -195,6 +211,15 @@ def _consulted(
         context.log.warning(f"the judge was given up, the clustering went on without it: {consultation.failure}")
         told["judge failure"] = consultation.failure
     return told
+
+
+def _examples(matching: Matching, doubts: Doubts) -> dict[str, list[Explanation]]:
+    """Explain the first of each kind of doubt, where there are any."""
+    first = {
+        name: list(zip(*(table.column(side).to_pylist()[:EXPLAINED] for side in ("left_id", "right_id")), strict=True))
+        for name, table in (("least certain joins", doubts.joins), ("nearest misses", doubts.misses))
+    }
+    return {name: explain_pairs(matching, pairs) for name, pairs in first.items() if pairs}
 
 
 def _tracked(context: dg.AssetExecutionContext, tracking: ExperimentTracker, record: RunRecord) -> dict[str, Any]:

@@ -3,13 +3,13 @@
 Belongs here: the evidence of one pair, its score, and what the clustering made of it. Not here: printing, plots.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from assets.clusters.candidates import CHANNELS
-from assets.clusters.features import HARD_VETOES, VETOES, compare, find_vetoes, is_hard
+from assets.clusters.features import HARD_VETOES, VETOES, Features, compare, find_vetoes, is_hard
 from assets.clusters.matching import Matching, weigh_pairs
 from assets.clusters.parsing import Text
 from assets.clusters.ports import Answer
@@ -69,27 +69,65 @@ class Explanation:
     threshold: float
     verdict: str
 
+    def steps(self, most: int | None = None) -> list["Step"]:
+        """The way from nothing to the contested log-odds, which all parts add up to.
+
+        Args:
+            most: Contributions shown on their own, the largest; the others are one step.
+        """
+        named = [Step(name.replace("_", " "), self.features[name], part) for name, part in self.contributions.items()]
+        shown, others = named[:most], named[len(named[:most]) :]
+        return [
+            Step("before any evidence", None, self.intercept),
+            *shown,
+            *([Step(f"{len(others)} others", None, sum(step.part for step in others))] if others else []),
+            Step("shift of the clustering", None, self.shift),
+            Step("better rivals", None, self.rivals),
+        ]
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One step of a waterfall: what it is called, the feature's value if it is one, and what it adds."""
+
+    name: str
+    value: float | None
+    part: float
+
 
 def explain(matching: Matching, one: str, other: str) -> Explanation:
-    """Explain what was decided about two products.
+    """Explain what was decided about two products; see `explain_pairs`."""
+    (explanation,) = explain_pairs(matching, [(one, other)])
+    return explanation
+
+
+def explain_pairs(matching: Matching, pairs: Sequence[tuple[str, str]]) -> list[Explanation]:
+    """Explain what was decided about some pairs of products.
 
     Raises:
         KeyError: a product is not in the matching.
-        ValueError: both are the same product.
+        ValueError: both products of a pair are the same.
     """
-    if one == other:
-        raise ValueError(f"{one!r} is compared with itself: expected two products")
-    corpus, pairs, labels = matching.corpus, matching.candidates, matching.resolution.labels
-    row_of = {product: row for row, product in enumerate(corpus.ids)}
-    for product in (one, other):
-        if product not in row_of:
-            raise KeyError(f"product {product!r} is not in the catalogue that was clustered")
-    left, right = sorted((row_of[one], row_of[other]))
-    a, b = np.array([left], dtype=np.int32), np.array([right], dtype=np.int32)
-
-    features = compare(corpus, a, b)
+    row_of = {product: row for row, product in enumerate(matching.corpus.ids)}
+    for one, other in pairs:
+        if one == other:
+            raise ValueError(f"{one!r} is compared with itself: expected two products")
+        for product in (one, other):
+            if product not in row_of:
+                raise KeyError(f"product {product!r} is not in the catalogue that was clustered")
+    rows = np.array([sorted((row_of[one], row_of[other])) for one, other in pairs], dtype=np.int32).reshape(-1, 2)
+    left, right = rows.T
+    features = compare(matching.corpus, left, right)
     strict = matching.rules.resolution.precision_first
-    veto = VETOES[int(find_vetoes(corpus, a, b, matching.rules.vetoes, precision_first=strict)[0])] or None
+    vetoes = find_vetoes(matching.corpus, left, right, matching.rules.vetoes, precision_first=strict)
+    return [
+        _explain(matching, int(a), int(b), Features(features.names, features.values[[n]]), VETOES[vetoes[n]] or None)
+        for n, (a, b) in enumerate(rows)
+    ]
+
+
+def _explain(matching: Matching, left: int, right: int, features: Features, veto: str | None) -> Explanation:
+    corpus, pairs, labels = matching.corpus, matching.candidates, matching.resolution.labels
     log_odds = float(matching.model.log_odds(features)[0])
     found = np.flatnonzero((pairs.left == left) & (pairs.right == right))
     proposed = len(found) > 0

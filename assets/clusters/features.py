@@ -105,10 +105,11 @@ def text_features(corpus: Corpus, left: Ints, right: Ints) -> Columns:
 def meaning_features(corpus: Corpus, left: Ints, right: Ints) -> Columns:
     """How alike embeddings and descriptions are."""
     embedding = np.empty(len(left), dtype=np.float32)
+    # Once for every product: no machine has fast half floats, and a product is in many pairs.
+    vectors = corpus.vectors.astype(np.float32)
     for start in range(0, len(left), PAIRS_AT_ONCE):
         chunk = slice(start, start + PAIRS_AT_ONCE)
-        a, b = (corpus.vectors[side[chunk]].astype(np.float32) for side in (left, right))
-        embedding[chunk] = np.einsum("ij,ij->i", a, b)
+        embedding[chunk] = np.einsum("ij,ij->i", vectors[left[chunk]], vectors[right[chunk]])
     both = corpus.described[left] & corpus.described[right]
     descriptions = np.zeros(len(left), dtype=np.float32)
     descriptions[both] = dots(corpus.description_vectors, corpus.description_vectors, left[both], right[both])
@@ -231,7 +232,12 @@ def compare(corpus: Corpus, left: Ints, right: Ints) -> Features:
     columns: Columns = {}
     for family in (text_features, meaning_features, code_features, number_features, statement_features, offer_features):
         columns |= family(corpus, left, right)
-    return Features(tuple(columns), np.stack(list(columns.values()), axis=1).astype(np.float32))
+    names = tuple(columns)
+    values = np.empty((len(left), len(names)), dtype=np.float32)
+    for place, name in enumerate(names):
+        # Taken out one by one: all of them twice would be the matcher's largest need of memory.
+        values[:, place] = columns.pop(name)
+    return Features(names, values)
 
 
 def differ_in_numbers_alone(corpus: Corpus, left: Ints, right: Ints) -> NDArray[np.bool_]:

@@ -47,12 +47,15 @@ def weighted_indicators(weights_of: Sequence[Mapping[str, float]]) -> Indicators
     """Index ragged terms with a value each, one mapping per row."""
     vocabulary = sorted({term for weights in weights_of for term in weights})
     index = {term: column for column, term in enumerate(vocabulary)}
-    rows = [sorted((index[term], value) for term, value in weights.items()) for weights in weights_of]
-    lengths = np.fromiter((len(row) for row in rows), dtype=np.int64, count=len(rows))
-    columns = np.fromiter((column for row in rows for column, _ in row), dtype=np.int32, count=int(lengths.sum()))
-    values = np.fromiter((value for row in rows for _, value in row), dtype=np.float32, count=len(columns))
+    lengths = np.fromiter((len(weights) for weights in weights_of), dtype=np.int64, count=len(weights_of))
+    size = int(lengths.sum())
+    columns = np.fromiter((index[term] for weights in weights_of for term in weights), dtype=np.int32, count=size)
+    values = np.fromiter((value for weights in weights_of for value in weights.values()), np.float32, count=size)
     offsets = np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(lengths)])
-    return Indicators(sparse.csr_matrix((values, columns, offsets), shape=(len(rows), len(vocabulary))), vocabulary)
+    matrix = sparse.csr_matrix((values, columns, offsets), shape=(len(weights_of), len(vocabulary)))
+    # The terms of a row come in any order; products are to be summed in one.
+    matrix.sort_indices()
+    return Indicators(matrix, vocabulary)
 
 
 def frequency(matrix: Matrix) -> NDArray[np.int64]:
@@ -75,6 +78,16 @@ def scale_columns(matrix: Matrix, weights: Floats) -> Matrix:
 def row_sums(matrix: Matrix) -> Floats:
     """Sum of each row, shape (rows,)."""
     return np.asarray(matrix.sum(axis=1), dtype=np.float32).ravel()
+
+
+def row_maxima(matrix: Matrix) -> Floats:
+    """Largest value of each row of a matrix without negative values, 0 for an empty row; shape (rows,)."""
+    compressed = matrix.tocsr()
+    filled = np.flatnonzero(np.diff(compressed.indptr))
+    result = np.zeros(compressed.shape[0], dtype=np.float32)
+    if len(filled):
+        result[filled] = np.maximum.reduceat(compressed.data, compressed.indptr[filled])
+    return result
 
 
 def unit_rows(matrix: Matrix) -> Matrix:
@@ -123,7 +136,7 @@ def strongest_shared(a: Matrix, b: Matrix, left: Ints, right: Ints) -> Floats:
         return result
     for start in range(0, len(left), PAIRS_AT_ONCE):
         chunk = slice(start, start + PAIRS_AT_ONCE)
-        result[chunk] = a[left[chunk]].multiply(b[right[chunk]]).max(axis=1).toarray().ravel()
+        result[chunk] = row_maxima(a[left[chunk]].multiply(b[right[chunk]]))
     return result
 
 
@@ -135,7 +148,7 @@ def strongest_missing(a: Matrix, b: Matrix, left: Ints, right: Ints) -> Floats:
     for start in range(0, len(left), PAIRS_AT_ONCE):
         chunk = slice(start, start + PAIRS_AT_ONCE)
         rows = a[left[chunk]]
-        result[chunk] = (rows - rows.multiply(b[right[chunk]])).max(axis=1).toarray().ravel()
+        result[chunk] = row_maxima(rows - rows.multiply(b[right[chunk]]))
     return result
 
 

@@ -4,6 +4,8 @@ Belongs here: what to draw, from the stage's tables. Not here: Dagster, MLflow, 
 """
 
 from collections import Counter
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,12 +13,19 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from assets.clusters.explanation import Explanation
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 BLUE, RED, GREY = "#33658a", "#b23b3b", "#8a8f98"
 #: Features shown in a picture of the weights.
 SHOWN_WEIGHTS = 20
+#: Contributions shown one by one in a waterfall, and the height in inches that it then needs.
+SHOWN_STEPS = 12
+WATERFALL_HEIGHT = 4.2
+#: Letters of a title above a waterfall.
+TITLE_WIDTH = 88
 
 
 def draw_channels(axes: "Axes", candidates: pa.Table) -> None:
@@ -85,3 +94,51 @@ def draw_weights(axes: "Axes", model: pa.Table) -> None:
     axes.barh([row["feature"] for row in rows], weights, color=[BLUE if w > 0 else RED for w in weights])
     axes.axvline(0, color="black", linewidth=0.8)
     axes.set_xlabel("weight in the log-odds")
+
+
+def draw_waterfall(axes: "Axes", explanation: Explanation) -> None:
+    """Draw how a pair came to its probability: every step from the log-odds before any evidence to the last ones."""
+    steps = explanation.steps(SHOWN_STEPS)
+    parts = np.array([step.part for step in steps])
+    after = np.cumsum(parts)
+    places = np.arange(len(steps))
+    axes.barh(places, parts, left=after - parts, height=0.7, color=[BLUE if part > 0 else RED for part in parts])
+    axes.barh(len(steps), after[-1], height=0.7, color=GREY)
+    # Thin lines lead from the end of one step to the start of the next.
+    axes.vlines(after, places - 0.35, places + 1.35, color=GREY, linewidth=0.6)
+    axes.axvline(0, color="black", linewidth=0.8)
+    ends = [*np.maximum(after, after - parts), max(after[-1], 0.0)]
+    for place, (end, amount) in enumerate(zip(ends, [*parts, after[-1]], strict=True)):
+        axes.annotate(
+            # Rounded first: what would read as -0.00 is nothing.
+            f"{round(amount, 2) + 0.0:+.2f}",
+            (end, place),
+            xytext=(3, 0),
+            textcoords="offset points",
+            va="center",
+            fontsize=7,
+            bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 0.3},
+        )
+    names = [step.name if step.value is None else f"{step.name}  {step.value:.2g}" for step in steps]
+    axes.set_yticks([*places, len(steps)], [*names, "log-odds"], fontsize=7.5)
+    axes.invert_yaxis()
+    axes.margins(y=0.01)
+    lowest, highest = min(after.min(), 0.0), max(after.max(), 0.0)
+    axes.set_xlim(lowest - 0.02 * (highest - lowest), highest + 0.08 * (highest - lowest))
+    axes.tick_params(axis="x", labelsize=7.5)
+    veto = f", their {explanation.veto} conflicts" if explanation.veto else ""
+    axes.set_xlabel(f"log-odds; probability {explanation.probability:.3f}{veto}", fontsize=8.5)
+    lines = [shortened(explanation.left.title), shortened(explanation.right.title), explanation.verdict]
+    # A dollar sign in a title is a dollar sign. The lines begin above the names of the steps.
+    axes.set_title("\n".join(lines), loc="left", x=-0.2, fontsize=8, parse_math=False)
+
+
+def shortened(title: str) -> str:
+    """A title on one line that fits above a waterfall."""
+    line = " ".join(title.split())
+    return line if len(line) <= TITLE_WIDTH else line[: TITLE_WIDTH - 1] + "…"
+
+
+def waterfalls(explanations: Sequence[Explanation]) -> "list[Callable[[Axes], None]]":
+    """One panel for each explanation."""
+    return [partial(draw_waterfall, explanation=explanation) for explanation in explanations]

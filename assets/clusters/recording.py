@@ -5,7 +5,7 @@ Belongs here: choosing parameters, counts, plots and tables. Not here: MLflow (s
 
 import io
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -15,8 +15,17 @@ import pyarrow.csv as pacsv
 
 from assets.clusters.consulting import Consultation, count_answers, judged_table
 from assets.clusters.doubts import Doubts
+from assets.clusters.explanation import Explanation
 from assets.clusters.matching import Matching
-from assets.clusters.plots import draw_channels, draw_price_spread, draw_scores, draw_sizes, draw_weights
+from assets.clusters.plots import (
+    WATERFALL_HEIGHT,
+    draw_channels,
+    draw_price_spread,
+    draw_scores,
+    draw_sizes,
+    draw_weights,
+    waterfalls,
+)
 from assets.clusters.tables import candidate_table, model_table
 from assets.presentation import png
 from assets.tracking import Dataset, RunRecord
@@ -31,6 +40,7 @@ def record_of(
     clusters: pa.Table,
     scored: pa.Table,
     doubts: Doubts,
+    examples: Mapping[str, Sequence[Explanation]],
     run_id: str,
     consultation: Consultation | None = None,
 ) -> RunRecord:
@@ -42,6 +52,7 @@ def record_of(
         clusters: `PRODUCT_CLUSTERS`.
         scored: `SCORED_PAIRS`.
         doubts: The least certain pairs.
+        examples: Some of them explained, by what they are examples of; each kind becomes a picture.
         run_id: The Dagster run.
         consultation: What a judge was asked, where there is one.
     """
@@ -90,6 +101,10 @@ def record_of(
             "plots/candidate_channels.png": png(lambda axes: draw_channels(axes, candidates)),
             "plots/price_spread.png": png(lambda axes: draw_price_spread(axes, clusters, products)),
             "plots/weights.png": png(lambda axes: draw_weights(axes, model), height=4.5),
+            **{
+                f"plots/{name.replace(' ', '_')}.png": png(*waterfalls(explained), height=WATERFALL_HEIGHT)
+                for name, explained in examples.items()
+            },
             "least_certain_joins.csv": as_csv(doubts.joins),
             "nearest_misses.csv": as_csv(doubts.misses),
             **({"judged_pairs.csv": as_csv(judged_table(consultation, matching))} if consultation else {}),

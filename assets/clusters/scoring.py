@@ -25,7 +25,7 @@ from scipy.special import expit
 from assets.clusters.candidates import Candidates
 from assets.clusters.corpus import Corpus
 from assets.clusters.features import Features
-from assets.clusters.matrices import shared_entries
+from assets.clusters.matrices import PAIRS_AT_ONCE, shared_entries
 from assets.clusters.rules import ScoringRules
 
 Doubles = NDArray[np.float64]
@@ -113,7 +113,12 @@ class MatchModel:
 
     def log_odds(self, features: Features) -> Doubles:
         """Log-odds that each pair is one product, before rivals and vetoes, shape (pairs,)."""
-        return features.values @ self.vector(features.names) + self.intercept
+        weights, result = self.vector(features.names), np.empty(len(features.values))
+        for start in range(0, len(result), PAIRS_AT_ONCE):
+            # The product of float32 and float64 copies its rows in float64.
+            chunk = slice(start, start + PAIRS_AT_ONCE)
+            result[chunk] = features.values[chunk] @ weights + self.intercept
+        return result
 
     def to_json(self) -> str:
         """The model as compact JSON with sorted keys."""

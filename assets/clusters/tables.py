@@ -14,6 +14,7 @@ from assets.clusters.corpus import Corpus
 from assets.clusters.features import VETOES, Features
 from assets.clusters.identity import Identity
 from assets.clusters.matching import Answers, Comparison
+from assets.clusters.matrices import PAIRS_AT_ONCE
 from assets.clusters.resolution import Resolution
 from assets.clusters.schema import CANDIDATE_PAIRS, CLUSTER_EVENTS, MATCH_MODEL, PRODUCT_CLUSTERS, SCORED_PAIRS
 from assets.clusters.scoring import MatchModel, Scores
@@ -58,8 +59,19 @@ def read_candidates(table: pa.Table, corpus: Corpus) -> Candidates:
     return Candidates(left[order], right[order], channels[order])
 
 
-def evidence_texts(features: Features, model: MatchModel) -> pa.Array:
-    """Contribution of each feature to the log-odds, with the intercept, as JSON objects with sorted keys."""
+def evidence_texts(features: Features, model: MatchModel) -> pa.ChunkedArray:
+    """Contribution of each feature to the log-odds, with the intercept, as JSON objects with sorted keys.
+
+    In chunks: the texts of all parts of all pairs at once are many times the memory of the matcher.
+    """
+    chunks = [
+        _evidence(Features(features.names, features.values[start : start + PAIRS_AT_ONCE]), model)
+        for start in range(0, len(features.values), PAIRS_AT_ONCE)
+    ]
+    return pa.chunked_array(chunks, pa.string())
+
+
+def _evidence(features: Features, model: MatchModel) -> pa.Array:
     columns = dict(zip(features.names, model.contributions(features).T, strict=True))
     columns["intercept"] = np.full(len(features.values), model.intercept)
     parts = []

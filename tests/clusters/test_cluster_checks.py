@@ -1,5 +1,6 @@
 """The checks of the clusters stage fail on a table that was made wrong, and pass on a sound one."""
 
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,13 +10,15 @@ import pytest
 
 from assets.clusters.checks import (
     CHECKS,
-    LARGEST_CLUSTER,
-    SHARE_COUNTS_FROM,
+    COHESION,
+    FEW_MERGED,
     catalogue_holds_the_clusters,
     every_candidate_is_scored,
     every_product_in_one_cluster,
+    few_clusters_merged,
     no_giant_cluster,
 )
+from assets.clusters.cohesion import find_bridge, measure_cohesion
 
 
 def verdict(result: Any) -> dg.AssetCheckResult:
@@ -69,29 +72,96 @@ def test_what_is_no_partition_fails(rows: Sequence[tuple[str, str, int]], produc
     assert expected in str(result.description)
 
 
-def sized(*sizes: int) -> pa.Table:
-    return clustered(
-        *((f"{cluster}-{member}", f"c{cluster}", size) for cluster, size in enumerate(sizes) for member in range(size))
+def pairs_of(*pairs: tuple[str, str, float]) -> pa.Table:
+    left, right, probability = zip(*pairs, strict=True) if pairs else ((), (), ())
+    return pa.table(
+        {
+            "left_id": pa.array(left, pa.string()),
+            "right_id": pa.array(right, pa.string()),
+            "probability": pa.array(probability, pa.float64()),
+        }
     )
 
 
+def named(*names: str, sellers: int = 1) -> pa.Table:
+    """Products called after their ids, of so many sellers in turn."""
+    shops = pa.array([f"shop{number % sellers}" for number in range(len(names))], pa.string())
+    titles = pa.array([f"title of {name}" for name in names], pa.string())
+    return pa.table({"product_id": pa.array(names, pa.string()), "title": titles, "source": shops, "seller": shops})
+
+
+def clique(size: int, probability: float) -> tuple[pa.Table, pa.Table, list[str]]:
+    """One cluster whose pairs are all equally likely."""
+    names = [f"p{number:03}" for number in range(size)]
+    scored = pairs_of(*((a, b, probability) for a, b in itertools.combinations(names, 2)))
+    return clustered(*((name, "c1", size) for name in names)), scored, names
+
+
+def test_cohesion_counts_pairs_that_were_never_proposed() -> None:
+    clusters = clustered(("a", "x", 3), ("b", "x", 3), ("c", "x", 3), ("d", "y", 2), ("e", "y", 2), ("f", "z", 1))
+    scored = pairs_of(("a", "b", 0.9), ("b", "c", 0.6), ("d", "e", 0.4), ("c", "d", 1.0))
+    assert measure_cohesion(clusters, scored).to_pylist() == [
+        {"cluster_id": "y", "offers": 2, "cohesion": pytest.approx(0.4)},
+        {"cluster_id": "x", "offers": 3, "cohesion": pytest.approx(0.5)},
+    ]
+
+
+def test_the_bridge_is_the_offer_whose_neighbours_are_not_alike() -> None:
+    groups = ["abc", "def"]
+    scored = pairs_of(
+        *((one, other, 0.9) for group in groups for one, other in itertools.combinations(group, 2)),
+        ("a", "m", 0.8), ("b", "m", 0.8), ("d", "m", 0.7), ("e", "m", 0.8),
+    )  # fmt: skip
+    bridge, one, other = find_bridge("x", clustered(*((name, "x", 7) for name in "abcdefm")), scored)
+    assert bridge == "m"
+    assert {one, other} in ({"a", "e"}, {"b", "e"}, {"a", "d"}, {"b", "d"})
+    assert find_bridge("x", clustered(("a", "x", 2), ("b", "x", 2)), scored) == ["a", "b"]
+
+
 @pytest.mark.parametrize(
-    ("sizes", "passes"),
+    ("size", "probability", "sellers", "passes"),
     [
-        ([], True),
-        ([LARGEST_CLUSTER], True),
-        ([LARGEST_CLUSTER + 1], False),
-        ([25, *[1] * (SHARE_COUNTS_FROM - 25)], True),
-        ([26, *[1] * (SHARE_COUNTS_FROM - 26)], False),
-        ([26, *[1] * (SHARE_COUNTS_FROM - 27)], True),
-        ([LARGEST_CLUSTER, *[1] * 5000], True),
-        ([LARGEST_CLUSTER + 1, *[1] * 5000], False),
+        (2, COHESION.loosest, 1, True),
+        (2, COHESION.loosest - 0.01, 1, False),
+        (30, COHESION.loosest + 0.01, 1, True),
+        (30, COHESION.loosest - 0.01, 1, False),
+        (COHESION.most_offers, 0.9, 1, True),
+        (COHESION.most_offers + 1, 0.9, 1, False),
+        (COHESION.most_offers + 1, 0.9, COHESION.most_offers + 1, True),
     ],
 )
-def test_a_giant_cluster_fails_by_its_size_or_by_its_share_of_many(sizes: list[int], passes: bool) -> None:
-    result = verdict(no_giant_cluster(sized(*sizes)))
+def test_a_cluster_is_loose_or_crowded_in_a_catalogue_of_any_size(
+    size: int, probability: float, sellers: int, passes: bool
+) -> None:
+    clusters, scored, names = clique(size, probability)
+    result = verdict(no_giant_cluster(clusters, scored, named(*names, sellers=sellers)))
     assert result.passed == passes
-    assert (result.metadata or {})["largest cluster"] == dg.MetadataValue.int(max(sizes, default=0))
+    metadata = result.metadata or {}
+    assert metadata["largest cluster"] == dg.MetadataValue.int(size)
+    assert metadata["loosest cluster"].value == pytest.approx(probability)
+    assert ("title of p000" in metadata["clusters"].value) is not passes
+    assert ("c1" in str(result.description)) is not passes
+
+
+def test_a_catalogue_in_which_nothing_was_joined_holds_together() -> None:
+    assert verdict(no_giant_cluster(clustered(), pairs_of(), named())).passed
+    alone = clustered(("a", "x", 1), ("b", "y", 1))
+    assert verdict(no_giant_cluster(alone, pairs_of(("a", "b", 0.1)), named("a", "b"))).passed
+
+
+@pytest.mark.parametrize(("merged", "passes"), [(0, True), (FEW_MERGED, True), (FEW_MERGED + 1, False)])
+def test_a_run_that_merges_many_clusters_warns(merged: int, passes: bool) -> None:
+    names = [f"{letter}{number:02}" for number in range(30) for letter in "ab"]
+    before = Catalogue(**{name: f"of {name}" for name in names})
+    after = clustered(*((name, f"of a{name[1:]}" if int(name[1:]) < merged else f"of {name}", 0) for name in names))
+    result = verdict(few_clusters_merged(after, named(*names), catalogue=before))
+    assert (result.passed, result.severity) == (passes, dg.AssetCheckSeverity.WARN)
+    assert f"{merged} of 60 clusters" in str(result.description)
+    assert ("title of b00 | title of a00" in (result.metadata or {})["largest"].value) == (merged > 0)
+
+
+def test_a_first_clustering_merges_nothing() -> None:
+    assert verdict(few_clusters_merged(clustered(("a", "x", 1)), named("a"), catalogue=Catalogue())).passed
 
 
 def candidates(*pairs: tuple[str, str]) -> pa.Table:
@@ -159,4 +229,4 @@ def test_the_catalogue_must_hold_the_clusters_of_the_artifact(homes: dict[str, s
 def test_every_check_of_the_stage_is_blocking() -> None:
     specs = [spec for check in CHECKS for spec in check.check_specs]
     assert all(spec.blocking for spec in specs)
-    assert len({spec.key for spec in specs}) == len(specs) == 9
+    assert len({spec.key for spec in specs}) == len(specs) == 10

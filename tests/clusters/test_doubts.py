@@ -1,6 +1,7 @@
 """The pairs that a person should look at first."""
 
 import pyarrow as pa
+import pytest
 
 from assets.clusters.doubts import Doubts, find_doubts
 from assets.clusters.schema import SCORED_PAIRS
@@ -27,11 +28,14 @@ def scored(*pairs: tuple[str, str, float, str | None]) -> pa.Table:
 SCORED = scored(
     ("a:1", "a:2", 0.99, None),
     ("a:1", "b:1", 0.61, None),
-    ("a:2", "b:1", 0.80, None),
+    ("a:2", "b:1", 0.00, None),
     ("a:1", "b:2", 0.45, None),
-    ("a:2", "c:1", 0.00, "gtin"),
+    ("a:2", "b:2", 0.00, "gtin"),
+    ("a:2", "c:1", 0.00, None),
     ("b:1", "c:2", 0.49, None),
     ("b:2", "c:1", 0.61, None),
+    ("b:2", "c:2", 0.30, None),
+    ("c:1", "c:2", 0.40, None),
 )
 
 
@@ -39,22 +43,41 @@ def pairs(table: pa.Table) -> list[tuple[str, str]]:
     return list(zip(table.column("left_id").to_pylist(), table.column("right_id").to_pylist(), strict=True))
 
 
-def test_joins_come_least_probable_first_and_misses_most_probable_first() -> None:
-    doubts = find_doubts(SCORED, CLUSTERS, PRODUCTS)
-    assert pairs(doubts.joins) == [("a:1", "b:1"), ("b:2", "c:1"), ("a:2", "b:1"), ("a:1", "a:2")]
-    assert pairs(doubts.misses) == [("b:1", "c:2"), ("a:1", "b:2"), ("a:2", "c:1")]
+def test_a_doubtful_join_is_the_weakest_member_of_a_cluster_with_what_joined_it() -> None:
+    """a:2 and b:1 are unlike and yet no doubt of their own: it is b:1 that the cluster is not sure of."""
+    joins = find_doubts(SCORED, CLUSTERS, PRODUCTS).joins
+    assert pairs(joins) == [("a:1", "b:1"), ("b:2", "c:1")]
+    assert joins.column("linkage").to_pylist() == pytest.approx([0.61 / 2, 0.61])
+    assert joins.column("probability").to_pylist() == [0.61, 0.61]
+
+
+def test_a_near_miss_is_two_clusters_and_their_best_pair() -> None:
+    """The one pair that contradicts itself takes away what the likely one gives."""
+    misses = find_doubts(SCORED, CLUSTERS, PRODUCTS).misses
+    assert pairs(misses) == [("c:1", "c:2"), ("b:1", "c:2"), ("a:1", "b:2")]
+    assert misses.column("linkage").to_pylist() == pytest.approx([0.7 / 2, 0.49 / 3, (0.45 - 1) / 6])
 
 
 def test_every_pair_shows_its_titles_and_its_veto() -> None:
     doubts = find_doubts(SCORED, CLUSTERS, PRODUCTS)
     for table in (doubts.joins, doubts.misses):
-        assert table.column_names == ["left_id", "right_id", "left_title", "right_title", "probability", "veto"]
+        assert table.column_names == [
+            "left_id",
+            "right_id",
+            "left_title",
+            "right_title",
+            "probability",
+            "linkage",
+            "veto",
+        ]
         for row in table.to_pylist():
             assert (row["left_title"], row["right_title"]) == (
                 f"title of {row['left_id']}",
                 f"title of {row['right_id']}",
             )
-    assert doubts.misses.column("veto").to_pylist() == [None, None, "gtin"]
+    assert all(veto is None for veto in doubts.misses.column("veto").to_pylist())
+    (vetoed,) = find_doubts(SCORED.slice(4, 1), CLUSTERS, PRODUCTS).misses.to_pylist()
+    assert (vetoed["veto"], vetoed["linkage"]) == ("gtin", pytest.approx(-1 / 6))
 
 
 def test_no_more_than_asked_for_are_returned_whatever_the_order_of_the_pairs() -> None:

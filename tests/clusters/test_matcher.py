@@ -3,14 +3,13 @@
 import csv
 import dataclasses
 import json
-import zlib
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pytest
+from matcher_examples import DATA, vectors
 
 from assets.clusters import tables
 from assets.clusters.evaluation import evaluate
@@ -32,7 +31,6 @@ from assets.clusters.scoring import PRIOR, MatchModel
 from assets.products.measures import parse_measures
 from assets.products.schema import CLEANED_PRODUCTS
 
-DATA = Path(__file__).resolve().parents[2].parent / "shared" / "data"
 READ = ("product_id", "source", "seller", "title", "description", "brand", "gtin", "mpn", "price", "currency")
 READ += ("condition", "pack_size", "measures")
 
@@ -53,16 +51,6 @@ def offers(*rows: dict[str, Any]) -> pa.Table:
         ],
         schema=pa.schema(fields),
     )
-
-
-def vectors(table: pa.Table) -> np.ndarray:
-    """Hashed character 3-grams: a stand-in for embeddings, a function of the title alone."""
-    result = np.zeros((table.num_rows, 64), dtype=np.float32)
-    for row, title in enumerate(table.column("title").to_pylist()):
-        padded = f"  {title.lower()} "
-        for i in range(len(padded) - 2):
-            result[row, zlib.crc32(padded[i : i + 3].encode()) % 64] += 1
-    return (result / np.linalg.norm(result, axis=1, keepdims=True)).astype(np.float16)
 
 
 def run(table: pa.Table, **more: Any) -> Matching:
