@@ -13,7 +13,7 @@ import dagster as dg
 from assets.clusters.assets import ASSETS as CLUSTER_ASSETS
 from assets.clusters.checks import CHECKS as CLUSTER_CHECKS
 from assets.clusters.model_judge import ModelJudge
-from assets.clusters.rules import JudgeRules, MatchRules
+from assets.clusters.rules import JudgeRules, MatchRules, ResolutionRules, VetoRules
 from assets.embeddings.assets import ASSETS as EMBEDDING_ASSETS
 from assets.embeddings.checks import CHECKS as EMBEDDING_CHECKS
 from assets.listings.assets import ASSETS as LISTING_ASSETS
@@ -146,7 +146,12 @@ class Parts:
     @cached_property
     def match_rules(self) -> MatchRules:
         """The matcher's configuration."""
-        return MatchRules(judging=JudgeRules(questions=self.where.judge_questions))
+        at = self.where
+        return MatchRules(
+            vetoes=VetoRules(colours=at.colours_apart),
+            resolution=ResolutionRules(precision_first=at.precision_first),
+            judging=JudgeRules(questions=at.judge_questions),
+        )
 
     @cached_property
     def judge(self) -> ModelJudge | None:

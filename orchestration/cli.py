@@ -187,6 +187,9 @@ def matching(
     hide_sellers: Annotated[
         bool, typer.Option("--hide-sellers", help="Read every folder as one source that names no seller.")
     ] = False,
+    precision_first: Annotated[
+        bool, typer.Option("--precision-first", help="Rather part two offers of one product than join offers of two.")
+    ] = False,
     scale: Annotated[
         bool, typer.Option("--scale", help="Measure what growth costs instead: the folder's offers at several sizes.")
     ] = False,
@@ -202,6 +205,7 @@ def matching(
     With --scale: seconds per 1,000 offers of every stage and how they grow, CPU time and peak memory, at 4,000, 16,000
     and 64,000 offers. Smaller catalogues are samples of whole products, larger ones add respelt copies of the folder.
     """
+    from assets.clusters.rules import MatchRules, ResolutionRules
     from benchmarks.matching import benchmark_matching
     from benchmarks.scale import ScaleRules, benchmark_scale
     from orchestration.settings import load_settings
@@ -211,6 +215,8 @@ def matching(
     cache = load_settings().home / "benchmarks"
     if sizes and not scale:
         raise typer.BadParameter("--size belongs to --scale")
+    if precision_first and scale:
+        raise typer.BadParameter("--precision-first does not belong to --scale: it costs the same")
     results: list[dict[str, Any]]
     with explained(), Console(stderr=True).status("starting") as status:
         if scale:
@@ -227,6 +233,7 @@ def matching(
             results = benchmark_matching(
                 chosen,
                 cache=cache,
+                rules=MatchRules(resolution=ResolutionRules(precision_first=precision_first)),
                 hide_sellers=hide_sellers,
                 progress=lambda folder: status.update(f"matching {folder}"),
             )

@@ -92,6 +92,8 @@ class Settings(BaseModel):
     openai_base_url: HttpUrl = Field(default=None, validation_alias="OPENAI_BASE_URL")
     openai_model: str = "gpt-5-mini"
     judge_questions: NonNegativeInt = 0
+    precision_first: bool = False
+    colours_apart: bool = False
 
     @model_validator(mode="after")
     def _keys_belong_to_their_endpoint(self) -> Self:
@@ -221,6 +223,8 @@ class Endpoints:
     openai_base_url: str | None = None
     openai_model: str
     judge_questions: int = 0
+    precision_first: bool = False
+    colours_apart: bool = False
 
 
 def load_settings() -> Settings:
@@ -297,6 +301,8 @@ def resolve(settings: Settings, state: StackState | None) -> Endpoints:
         openai_base_url=settings.openai_base_url,
         openai_model=settings.openai_model,
         judge_questions=settings.judge_questions,
+        precision_first=settings.precision_first,
+        colours_apart=settings.colours_apart,
     )
 
 
@@ -327,6 +333,8 @@ def dagster_environment(endpoints: Endpoints) -> dict[str, str]:
         "OFFERLINE_MLFLOW_ARTIFACT_ROOT": endpoints.mlflow_artifact_root,
         "OFFERLINE_OPENAI_MODEL": endpoints.openai_model,
         "OFFERLINE_JUDGE_QUESTIONS": str(endpoints.judge_questions),
+        "OFFERLINE_PRECISION_FIRST": str(endpoints.precision_first).lower(),
+        "OFFERLINE_COLOURS_APART": str(endpoints.colours_apart).lower(),
         "MLFLOW_TRACKING_URI": endpoints.mlflow_tracking_uri,
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "OPENAI_API_KEY": endpoints.openai_api_key or "",

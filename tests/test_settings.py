@@ -100,7 +100,13 @@ def test_a_child_process_finds_the_same_endpoints_by_its_environment(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     where = endpoints(
-        Settings(home=home, openai_api_key=SecretStr("k"), judge_questions=7, qdrant_url="http://q.example")
+        Settings(
+            home=home,
+            openai_api_key=SecretStr("k"),
+            judge_questions=7,
+            precision_first=True,
+            qdrant_url="http://q.example",
+        )
     )
     for name, value in dagster_environment(where).items():
         monkeypatch.setenv(name, value)
@@ -120,6 +126,17 @@ def test_a_judge_is_off_unless_a_budget_and_a_language_model_are_given(
     assert parts.match_rules.judging.questions == 100
     assert parts.judge is not None
     assert parts.judge.name.startswith("gpt-5-mini (prompt ")
+
+
+def test_the_matcher_is_as_careful_as_the_settings_say(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = Parts(Settings(home=home)).match_rules
+    assert not plain.resolution.precision_first
+    assert not plain.vetoes.colours
+    monkeypatch.setenv("OFFERLINE_PRECISION_FIRST", "true")
+    monkeypatch.setenv("OFFERLINE_COLOURS_APART", "true")
+    careful = Parts(load_settings().model_copy(update={"home": home})).match_rules
+    assert careful.resolution.needed > plain.resolution.needed
+    assert careful.vetoes.colours
 
 
 @pytest.mark.parametrize(

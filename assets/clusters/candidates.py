@@ -203,7 +203,8 @@ def find_friends(corpus: Corpus, pairs: Candidates, chance: NDArray[np.float64],
         rows, columns, strength = rows[new], columns[new], np.round(paths.data[new], 4)
         nearest = rank_within(rows.astype(np.int64), strength) < rules.friends
         found.append((rows[nearest], columns[nearest]))
-    return unite({"friends": tuple(np.concatenate(side) for side in zip(*found, strict=True))}, size)
+    rows, columns = (np.concatenate(side) for side in zip(*found, strict=True))
+    return unite({"friends": (rows, columns)}, size)
 
 
 def merge(some: Candidates, others: Candidates) -> tuple[Candidates, NDArray[np.int64]]:
