@@ -119,7 +119,12 @@ def markdown_table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> d
 
 def plot(*draws: "Callable[[Axes], None]", width: float = 7.0, height: float = 3.2) -> dg.MarkdownMetadataValue:
     """Return a plot as Dagster metadata; see `png`."""
-    encoded = base64.b64encode(png(*draws, width=width, height=height)).decode("ascii")
+    return picture(png(*draws, width=width, height=height))
+
+
+def picture(image: bytes) -> dg.MarkdownMetadataValue:
+    """Return a PNG file as Dagster metadata."""
+    encoded = base64.b64encode(image).decode("ascii")
     return dg.MetadataValue.md(f"![plot](data:image/png;base64,{encoded})")
 
 

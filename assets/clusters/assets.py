@@ -20,18 +20,9 @@ from assets.clusters.doubts import Doubts, find_doubts
 from assets.clusters.explanation import Explanation, explain_pairs
 from assets.clusters.identity import assign_ids
 from assets.clusters.matching import Matching, match
-from assets.clusters.plots import (
-    WATERFALL_HEIGHT,
-    draw_channels,
-    draw_price_spread,
-    draw_scores,
-    draw_sizes,
-    draw_weights,
-    waterfalls,
-)
 from assets.clusters.ports import PairJudge, TruthShelf
 from assets.clusters.quality import TruthError, read_truth, score_clusters
-from assets.clusters.recording import EXPERIMENT, record_of
+from assets.clusters.recording import EXPERIMENT, pictures_of, record_of
 from assets.clusters.rules import MatchRules
 from assets.clusters.schema import CANDIDATE_PAIRS, CLUSTER_EVENTS, MATCH_MODEL, PRODUCT_CLUSTERS, SCORED_PAIRS
 from assets.clusters.tables import candidate_table, cluster_table, model_table, scored_table
@@ -43,7 +34,7 @@ from assets.presentation import (
     asset_key,
     column_lineage,
     markdown_table,
-    plot,
+    picture,
     preview,
     table_metadata,
 )
@@ -82,7 +73,8 @@ def _out(contract: Any, description: str, kinds: set[str], lineage: dg.TableColu
     outs={
         "candidate_pairs": _out(
             CANDIDATE_PAIRS,
-            "Pairs worth comparing: whatever embeddings, rare words, character n-grams or model codes propose.",
+            "Pairs worth comparing: whatever embeddings, rare words, character n-grams or model codes propose, and "
+            "offers with a likely partner in common.",
             {"numpy"},
             column_lineage(CANDIDATE_PAIRS, CURRENT_PRODUCTS, PAIR_COLUMNS),
         ),
@@ -144,21 +136,22 @@ def match_products(
     clusters = cluster_table(matching.corpus, matching.resolution, identity)
     doubts = find_doubts(scored, clusters, products)
     examples = _examples(matching, doubts)
-    record = record_of(matching, products, clusters, scored, doubts, examples, context.run.run_id, consultation)
+    pictures = pictures_of(candidates, model, scored, clusters, products, examples)
+    record = record_of(matching, products, clusters, scored, doubts, pictures, context.run.run_id, consultation)
 
     yield _output(
         candidates,
         "candidate_pairs",
         {
             "pairs per product": candidates.num_rows * 2 / max(products.num_rows, 1),
-            "channels": plot(lambda axes: draw_channels(axes, candidates)),
+            "channels": picture(pictures["candidate_channels"]),
         },
     )
     yield _output(
         model,
         "match_model",
         {
-            "weights": plot(lambda axes: draw_weights(axes, model), height=4.5),
+            "weights": picture(pictures["weights"]),
             **_register(context, tracking, matching, record),
         },
     )
@@ -166,7 +159,7 @@ def match_products(
         scored,
         "scored_pairs",
         {
-            "scores": plot(lambda axes: draw_scores(axes, scored)),
+            "scores": picture(pictures["scores"]),
             "vetoed": scored.num_rows - scored.column("veto").null_count,
         },
     )
@@ -175,14 +168,11 @@ def match_products(
         "product_clusters",
         {
             "clusters": len(set(clusters.column("cluster_id").to_pylist())),
-            "sizes": plot(lambda axes: draw_sizes(axes, clusters)),
-            "price spread": plot(lambda axes: draw_price_spread(axes, clusters, products)),
+            "sizes": picture(pictures["cluster_sizes"]),
+            "price spread": picture(pictures["price_spread"]),
             "least certain joins": preview(doubts.joins, rows=20),
             "nearest misses": preview(doubts.misses, rows=20),
-            **{
-                f"{name}, step by step": plot(*waterfalls(explained), height=WATERFALL_HEIGHT)
-                for name, explained in examples.items()
-            },
+            **{f"{name.replace('_', ' ')}, step by step": picture(pictures[name]) for name in examples},
             **_consulted(context, matching, consultation),
             "seconds by stage": {stage: round(spent, 3) for stage, spent in matching.seconds.items()},
             **_tracked(context, tracking, record),
@@ -214,10 +204,10 @@ def _consulted(
 
 
 def _examples(matching: Matching, doubts: Doubts) -> dict[str, list[Explanation]]:
-    """Explain the first of each kind of doubt, where there are any."""
+    """Explain the first of each kind of doubt, where there are any, by the name of the picture they make."""
     first = {
         name: list(zip(*(table.column(side).to_pylist()[:EXPLAINED] for side in ("left_id", "right_id")), strict=True))
-        for name, table in (("least certain joins", doubts.joins), ("nearest misses", doubts.misses))
+        for name, table in (("least_certain_joins", doubts.joins), ("nearest_misses", doubts.misses))
     }
     return {name: explain_pairs(matching, pairs) for name, pairs in first.items() if pairs}
 

@@ -1,6 +1,7 @@
 """Which pairs are worth comparing: the union of several cheap searches, each across sellers.
 
-Belongs here: the channels and their union, near-linear in the number of products. Not here: judging a pair.
+Belongs here: the channels and their union, near-linear in the number of products, and the friends that likely pairs
+have in common. Not here: judging how likely a pair is.
 """
 
 import itertools
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from assets.clusters.corpus import Corpus
-from assets.clusters.matrices import Ints, Matrix, dots, frequency, rank_within
+from assets.clusters.matrices import Ints, Matrix, dots, frequency, rank_within, symmetric
 from assets.clusters.rules import CandidateRules
 
 #: The searches; the position is the bit in `Candidates.channels`.
@@ -187,9 +188,7 @@ def find_friends(corpus: Corpus, pairs: Candidates, chance: NDArray[np.float64],
     """
     size, group = len(corpus), corpus.exclusion_groups()
     likely = chance >= rules.friend_chance
-    left, right, weight = pairs.left[likely], pairs.right[likely], chance[likely].astype(np.float32)
-    both_ways = np.concatenate([left, right]), np.concatenate([right, left])
-    partners = sparse.csr_matrix((np.concatenate([weight, weight]), both_ways), shape=(size, size))
+    partners = symmetric(pairs.left[likely], pairs.right[likely], chance[likely].astype(np.float32), size)
     # Sorted, as the pairs are; the last is no pair, so that a search always ends at one.
     known = np.append(pairs.left.astype(np.int64) * size + pairs.right, size * size)
     found = [(np.empty(0, dtype=np.int32), np.empty(0, dtype=np.int32))]

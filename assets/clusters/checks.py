@@ -3,6 +3,8 @@
 Belongs here: laws of this stage as Dagster checks. Not here: the derivation of expectations from a contract.
 """
 
+from collections.abc import Sequence
+
 import dagster as dg
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -65,10 +67,12 @@ def no_giant_cluster(clusters: pa.Table, scored: pa.Table, products: pa.Table) -
     cohesion = measure_cohesion(clusters, scored)
     sellers = products.group_by(["source", "seller"]).aggregate([]).num_rows
     wrong = alarming(cohesion, sellers, COHESION)
-    title_of = _titles(products)
+    shown = wrong.sort_by([("offers", "descending"), ("cluster_id", "ascending")]).slice(0, SHOWN).to_pylist()
+    bridges = [find_bridge(row["cluster_id"], clusters, scored) for row in shown]
+    title_of = _titles(products, [product for bridge in bridges for product in bridge])
     rows = []
-    for row in wrong.sort_by([("offers", "descending"), ("cluster_id", "ascending")]).slice(0, SHOWN).to_pylist():
-        titles = [title_of.get(product, product) for product in find_bridge(row["cluster_id"], clusters, scored)]
+    for row, bridge in zip(shown, bridges, strict=True):
+        titles = [title_of.get(product, product) for product in bridge]
         rows.append((row["cluster_id"], row["offers"], row["cohesion"], *titles, *[""] * (3 - len(titles))))
     worst = f"; the largest, {rows[0][0]}, has {rows[0][1]} offers likely by {rows[0][2]:.1%}" if rows else ""
     several = cohesion.num_rows > 0
@@ -101,12 +105,13 @@ def few_clusters_merged(
     events = find_events(before, {str(name): members for name, members in after.items()})
     merged = [event for event in events if event.kind == "merged"]
     limit = max(FEW_MERGED, int(MOST_MERGED * len(before)))
-    title_of = _titles(products)
-    rows = []
+    met_in = []
     for event in sorted(merged, key=lambda event: (-len(event.members_before), event.cluster_id))[:SHOWN]:
         (into,) = event.successors
         moved, met = min(after[into] & set(event.members_before)), min(after[into] - set(event.members_before))
-        rows.append((event.cluster_id, into, title_of.get(moved, moved), title_of.get(met, met)))
+        met_in.append((event.cluster_id, into, moved, met))
+    title_of = _titles(products, [product for *_, moved, met in met_in for product in (moved, met)])
+    rows = [(*named, title_of.get(moved, moved), title_of.get(met, met)) for *named, moved, met in met_in]
     return dg.AssetCheckResult(
         passed=len(merged) <= limit,
         severity=dg.AssetCheckSeverity.WARN,
@@ -115,8 +120,9 @@ def few_clusters_merged(
     )
 
 
-def _titles(products: pa.Table) -> dict[str, str]:
-    return dict(zip(*(products.column(name).to_pylist() for name in ("product_id", "title")), strict=True))
+def _titles(products: pa.Table, wanted: Sequence[str]) -> dict[str, str]:
+    shown = products.filter(pc.is_in(products.column("product_id"), value_set=pa.array(wanted, pa.string())))
+    return dict(zip(*(shown.column(name).to_pylist() for name in ("product_id", "title")), strict=True))
 
 
 @dg.asset_check(

@@ -5,8 +5,8 @@ Belongs here: measuring finished clusters by the scored pairs, whatever made the
 The measure is the mean probability over *all* pairs of a cluster's offers, a pair that was never proposed counting as
 0. One offer that reads like two products adds a few likely pairs to a group that lacks most of them, and an offer has
 a bounded number of candidates: whatever is held by bridges is loose, and so is whatever is giant, in a catalogue of
-thirty offers as in one of a million. Average linkage joins nothing below its threshold, so that no cluster it made can
-be looser than that; a cluster that is was not made by the rules as they are meant.
+thirty offers as in one of a million. Average linkage joins nothing below its threshold, so that no cluster it made
+alone can be looser than that; a cluster that is was not made by the rules as they are meant.
 """
 
 from dataclasses import dataclass
@@ -14,8 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from scipy import sparse
 
+from assets.clusters.matrices import symmetric
 from assets.clusters.membership import cluster_names, homes
 
 
@@ -82,10 +82,7 @@ def find_bridge(cluster_id: str, clusters: pa.Table, scored: pa.Table) -> list[s
     inside = pc.and_(left.is_valid(), right.is_valid())
     a, b = (side.filter(inside).to_numpy() for side in (left, right))
     probability = scored.column("probability").filter(inside).to_numpy()
-    likeness = sparse.csr_matrix(
-        (np.concatenate([probability, probability]), (np.concatenate([a, b]), np.concatenate([b, a]))),
-        shape=(len(members), len(members)),
-    )
+    likeness = symmetric(a, b, probability, len(members))
     likely = np.asarray(likeness.sum(axis=1)).ravel()
     open_pairs = likely**2 - np.asarray(likeness.power(2).sum(axis=1)).ravel()
     open_pairs -= np.asarray((likeness @ likeness).multiply(likeness).sum(axis=1)).ravel()

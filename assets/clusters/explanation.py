@@ -13,7 +13,7 @@ from assets.clusters.features import HARD_VETOES, VETOES, Features, compare, fin
 from assets.clusters.matching import Matching, weigh_pairs
 from assets.clusters.parsing import Text
 from assets.clusters.ports import Answer
-from assets.clusters.resolution import CONTRADICTION
+from assets.clusters.resolution import CONTRADICTION, Doubles
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,13 +120,23 @@ def explain_pairs(matching: Matching, pairs: Sequence[tuple[str, str]]) -> list[
     features = compare(matching.corpus, left, right)
     strict = matching.rules.resolution.precision_first
     vetoes = find_vetoes(matching.corpus, left, right, matching.rules.vetoes, precision_first=strict)
+    weighed = weigh_pairs(matching.comparison, matching.scores, matching.answers)
     return [
-        _explain(matching, int(a), int(b), Features(features.names, features.values[[n]]), VETOES[vetoes[n]] or None)
+        _explain(
+            matching, int(a), int(b), Features(features.names, features.values[[n]]), VETOES[vetoes[n]] or None, weighed
+        )
         for n, (a, b) in enumerate(rows)
     ]
 
 
-def _explain(matching: Matching, left: int, right: int, features: Features, veto: str | None) -> Explanation:
+def _explain(
+    matching: Matching,
+    left: int,
+    right: int,
+    features: Features,
+    veto: str | None,
+    weighed: tuple[Doubles, Doubles],
+) -> Explanation:
     corpus, pairs, labels = matching.corpus, matching.candidates, matching.resolution.labels
     log_odds = float(matching.model.log_odds(features)[0])
     found = np.flatnonzero((pairs.left == left) & (pairs.right == right))
@@ -142,7 +152,7 @@ def _explain(matching: Matching, left: int, right: int, features: Features, veto
     between = np.isin(pairs.left, here) & np.isin(pairs.right, there)
     between |= np.isin(pairs.left, there) & np.isin(pairs.right, here)
     possible = len(here) * (len(here) - 1) // 2 if joined else len(here) * len(there)
-    sure, weight = weigh_pairs(matching.comparison, matching.scores, matching.answers)
+    sure, weight = weighed
     # What the linkage saw: pairs that contradict each other count against, they do not merely not count.
     linkage = float((sure if joined else np.maximum(weight, CONTRADICTION))[between].sum() / possible)
     groups = corpus.exclusion_groups()

@@ -32,7 +32,7 @@ from assets.clusters.statements import NEUTRAL, RANKS
 
 #: Two prices that differ by more than this factor differ no less clearly than by it (natural logarithm).
 WIDEST_PRICE_GAP = 3.0
-#: Dimensions with features of their own; the others are counted together.
+#: Dimensions that `measures_agree` and `measures_conflict` leave out: one has features of its own, one only vetoes.
 WORDED = ("edition", "accessory")
 #: Codes of vetoes; 0 is none. The position is the number in the array of vetoes.
 VETOES = ("", "gtin", "condition", "variant", "pack", "number", "colour", "accessory")
@@ -276,7 +276,7 @@ def differ_in_numbers_alone(corpus: Corpus, left: Ints, right: Ints) -> NDArray[
 
 
 def offers_accessory(corpus: Corpus, left: Ints, right: Ints) -> NDArray[np.bool_]:
-    """Whether one is an accessory `for` what the other is, and no model code is in both titles, shape (pairs,)."""
+    """Whether one is an accessory `for` something and the other is none or another, and their titles share no code."""
     result = corpus.dimensions["accessory"].contradicts(left, right)
     found = np.flatnonzero(result)
     result[found[dots(corpus.codes, corpus.codes, left[found], right[found]) > 0]] = False

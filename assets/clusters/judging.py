@@ -11,13 +11,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
-from scipy import sparse
 
 from assets.clusters.features import is_hard
 from assets.clusters.matching import Matching
 from assets.clusters.matrices import Ints
 from assets.clusters.ports import Question
-from assets.clusters.resolution import shares
+from assets.clusters.resolution import memberships, shares
 from assets.clusters.rules import JudgeRules
 
 Positions = NDArray[np.int64]
@@ -70,10 +69,7 @@ def value_answers(matching: Matching, chosen: Positions) -> NDArray[np.float64]:
 def cannot_join(matching: Matching, chosen: Positions) -> NDArray[np.bool_]:
     """Whether a seller or a hard conflict keeps the clusters of each pair apart whatever is said of the pair."""
     labels = matching.resolution.labels
-    groups = np.unique(matching.corpus.exclusion_groups(), return_inverse=True)[1]
-    membership = sparse.csr_matrix(
-        (np.ones(len(labels), dtype=np.float32), (labels, groups)), shape=(len(labels), len(labels))
-    )
+    membership = memberships(labels, matching.corpus.exclusion_groups())
     a, b = labels[matching.candidates.left[chosen]], labels[matching.candidates.right[chosen]]
     barred = np.unique(cluster_pairs(matching, np.flatnonzero(is_hard(matching.comparison.vetoes))))
     return shares(membership, a, b) | np.isin(cluster_pairs(matching, chosen), barred)

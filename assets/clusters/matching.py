@@ -110,10 +110,17 @@ def extend_pairs(
     """The candidates and those that only the pairs' own scores propose: offers with a likely partner in common."""
     chance = np.where(comparison.vetoes > 0, 0.0, expit(model.log_odds(comparison.features)))
     friends = candidates.find_friends(corpus, pairs, chance, rules.candidates)
+    if not len(friends):
+        return pairs, comparison
     more = compare_pairs(corpus, friends, rules)
     together, order = candidates.merge(pairs, friends)
-    values = np.concatenate([comparison.features.values, more.features.values])[order]
-    vetoes = np.concatenate([comparison.vetoes, more.vetoes])[order]
+    place = np.empty_like(order)
+    place[order] = np.arange(len(order))
+    values = np.empty((len(order), len(comparison.features.names)), dtype=np.float32)
+    vetoes = np.empty(len(order), dtype=np.uint8)
+    # Written in place: concatenated and then put in order, the features would be in memory once more.
+    for part, rows in ((comparison, place[: len(pairs)]), (more, place[len(pairs) :])):
+        values[rows], vetoes[rows] = part.features.values, part.vetoes
     return together, Comparison(Features(comparison.features.names, values), vetoes)
 
 

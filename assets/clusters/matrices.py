@@ -58,6 +58,12 @@ def weighted_indicators(weights_of: Sequence[Mapping[str, float]]) -> Indicators
     return Indicators(matrix, vocabulary)
 
 
+def symmetric(left: Ints, right: Ints, values: NDArray[np.floating[Any]], size: int) -> Matrix:
+    """The values of pairs of rows, in both directions; shape (size, size)."""
+    places = np.concatenate([left, right]), np.concatenate([right, left])
+    return sparse.csr_matrix((np.concatenate([values, values]), places), shape=(size, size))
+
+
 def frequency(matrix: Matrix) -> NDArray[np.int64]:
     """Rows that hold each column, shape (columns,)."""
     return np.asarray(np.bincount(matrix.indices, minlength=matrix.shape[1]), dtype=np.int64)

@@ -26,7 +26,6 @@ from assets.clusters.plots import (
     draw_weights,
     waterfalls,
 )
-from assets.clusters.tables import candidate_table, model_table
 from assets.presentation import png
 from assets.tracking import Dataset, RunRecord
 from assets.versions import table_digest
@@ -40,7 +39,7 @@ def record_of(
     clusters: pa.Table,
     scored: pa.Table,
     doubts: Doubts,
-    examples: Mapping[str, Sequence[Explanation]],
+    pictures: Mapping[str, bytes],
     run_id: str,
     consultation: Consultation | None = None,
 ) -> RunRecord:
@@ -52,7 +51,7 @@ def record_of(
         clusters: `PRODUCT_CLUSTERS`.
         scored: `SCORED_PAIRS`.
         doubts: The least certain pairs.
-        examples: Some of them explained, by what they are examples of; each kind becomes a picture.
+        pictures: PNG files by name (`pictures_of`).
         run_id: The Dagster run.
         consultation: What a judge was asked, where there is one.
     """
@@ -69,8 +68,6 @@ def record_of(
     }
     seconds = {f"seconds_{stage}": spent for stage, spent in matching.seconds.items()}
     judged = count_answers(consultation) | dict(consultation.faults) if consultation else {}
-    candidates = candidate_table(matching.corpus, matching.candidates)
-    model = model_table(matching.model)
     return RunRecord(
         experiment=EXPERIMENT,
         name=f"{clusters.num_rows} products, {len(sizes)} clusters",
@@ -96,15 +93,7 @@ def record_of(
         },
         tags={"judge_failure": consultation.failure} if consultation and consultation.failure else {},
         files={
-            "plots/scores.png": png(lambda axes: draw_scores(axes, scored)),
-            "plots/cluster_sizes.png": png(lambda axes: draw_sizes(axes, clusters)),
-            "plots/candidate_channels.png": png(lambda axes: draw_channels(axes, candidates)),
-            "plots/price_spread.png": png(lambda axes: draw_price_spread(axes, clusters, products)),
-            "plots/weights.png": png(lambda axes: draw_weights(axes, model), height=4.5),
-            **{
-                f"plots/{name.replace(' ', '_')}.png": png(*waterfalls(explained), height=WATERFALL_HEIGHT)
-                for name, explained in examples.items()
-            },
+            **{f"plots/{name}.png": image for name, image in pictures.items()},
             "least_certain_joins.csv": as_csv(doubts.joins),
             "nearest_misses.csv": as_csv(doubts.misses),
             **({"judged_pairs.csv": as_csv(judged_table(consultation, matching))} if consultation else {}),
@@ -112,6 +101,34 @@ def record_of(
             "rules.json": json.dumps(asdict(matching.rules), indent=2).encode(),
         },
     )
+
+
+def pictures_of(
+    candidates: pa.Table,
+    model: pa.Table,
+    scored: pa.Table,
+    clusters: pa.Table,
+    products: pa.Table,
+    examples: Mapping[str, Sequence[Explanation]],
+) -> dict[str, bytes]:
+    """Draw a clustering: PNG files by name, for whoever shows them.
+
+    Args:
+        candidates: `CANDIDATE_PAIRS`.
+        model: `MATCH_MODEL`.
+        scored: `SCORED_PAIRS`.
+        clusters: `PRODUCT_CLUSTERS`.
+        products: `CLEANED_PRODUCTS`, those that were clustered.
+        examples: Doubtful pairs explained, by the name of their picture.
+    """
+    return {
+        "scores": png(lambda axes: draw_scores(axes, scored)),
+        "cluster_sizes": png(lambda axes: draw_sizes(axes, clusters)),
+        "candidate_channels": png(lambda axes: draw_channels(axes, candidates)),
+        "price_spread": png(lambda axes: draw_price_spread(axes, clusters, products)),
+        "weights": png(lambda axes: draw_weights(axes, model), height=4.5),
+        **{name: png(*waterfalls(explained), height=WATERFALL_HEIGHT) for name, explained in examples.items()},
+    }
 
 
 def flattened(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -10,13 +10,12 @@ of sparse products.
 """
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from assets.clusters.matrices import Ints
+from assets.clusters.matrices import Ints, Matrix, symmetric
 
 Doubles = NDArray[np.float64]
 #: Weight of a pair that must not be: no number of good pairs outweighs one.
@@ -44,7 +43,14 @@ class Resolution:
     weakest: Doubles
 
 
-def shares(membership: Any, a: Ints, b: Ints) -> NDArray[np.bool_]:
+def memberships(labels: Ints, groups: Ints) -> Matrix:
+    """How many offers of each exclusion group each cluster holds, shape (n, n)."""
+    size = len(labels)
+    numbers = np.unique(groups, return_inverse=True)[1]
+    return sparse.csr_matrix((np.ones(size, dtype=np.float32), (labels, numbers)), shape=(size, size))
+
+
+def shares(membership: Matrix, a: Ints, b: Ints) -> NDArray[np.bool_]:
     """Whether clusters `a[p]` and `b[p]` both hold an offer of one exclusion group."""
     return np.asarray(membership[a].multiply(membership[b]).sum(axis=1)).ravel() > 0
 
@@ -78,16 +84,10 @@ def link(size: int, left: Ints, right: Ints, weight: Doubles, groups: Ints, thre
     Returns:
         Cluster of each product, numbered from 0 by first member, shape (size,).
     """
-    total = sparse.csr_matrix(
-        (np.concatenate([weight, weight]), (np.concatenate([left, right]), np.concatenate([right, left]))),
-        shape=(size, size),
-    )
+    total = symmetric(left, right, weight, size)
     members: Doubles = np.ones(size)
-    everything = np.arange(size)
-    membership = sparse.csr_matrix(
-        (np.ones(size, dtype=np.float32), (everything, np.unique(groups, return_inverse=True)[1])), shape=(size, size)
-    )
-    labels: Ints = everything.astype(np.int32)
+    labels: Ints = np.arange(size, dtype=np.int32)
+    membership = memberships(labels, groups)
     while True:
         edges = total.tocoo()
         a, b = edges.row.astype(np.int32), edges.col.astype(np.int32)

@@ -18,14 +18,13 @@ from typing import Any, Final, Self
 import numpy as np
 import xxhash
 from numpy.typing import NDArray
-from scipy import sparse
 from scipy.optimize import minimize
 from scipy.special import expit
 
 from assets.clusters.candidates import Candidates
 from assets.clusters.corpus import Corpus
 from assets.clusters.features import Features
-from assets.clusters.matrices import PAIRS_AT_ONCE, shared_entries
+from assets.clusters.matrices import PAIRS_AT_ONCE, shared_entries, symmetric
 from assets.clusters.rules import ScoringRules
 
 Doubles = NDArray[np.float64]
@@ -156,15 +155,13 @@ def rival_odds(corpus: Corpus, pairs: Candidates, log_odds: Doubles) -> tuple[Do
     """
     left, right, size = pairs.left, pairs.right, len(corpus)
     odds = np.exp(np.clip(log_odds, -STEEPEST, STEEPEST))
-    rivals = []
-    for offer, other, allies in zip((left, right), (right, left), allied_odds(corpus, pairs, odds), strict=True):
-        # An offer may stand on either side of its pairs, so the sum runs over both.
-        key = np.concatenate([left, right]).astype(np.int64) * size + corpus.seller[np.concatenate([right, left])]
-        groups, number = np.unique(key, return_inverse=True)
-        total = np.bincount(number, weights=np.concatenate([odds, odds]), minlength=len(groups))
-        mine = np.searchsorted(groups, offer.astype(np.int64) * size + corpus.seller[other])
-        rivals.append(np.maximum(total[mine] - odds - allies, 0.0))
-    return rivals[0], rivals[1]
+    # An offer may stand on either side of its pairs, so the sum over those with one seller runs over both.
+    key = np.concatenate([left, right]).astype(np.int64) * size + corpus.seller[np.concatenate([right, left])]
+    groups, number = np.unique(key, return_inverse=True)
+    total = np.bincount(number, weights=np.concatenate([odds, odds]), minlength=len(groups))
+    at_left, at_right = np.split(total[number], 2)
+    for_left, for_right = allied_odds(corpus, pairs, odds)
+    return np.maximum(at_left - odds - for_left, 0.0), np.maximum(at_right - odds - for_right, 0.0)
 
 
 def allied_odds(corpus: Corpus, pairs: Candidates, odds: Doubles) -> tuple[Doubles, Doubles]:
@@ -179,12 +176,8 @@ def allied_odds(corpus: Corpus, pairs: Candidates, odds: Doubles) -> tuple[Doubl
     if not together.any():
         return np.zeros(len(pairs)), np.zeros(len(pairs))
 
-    def symmetric(kept: NDArray[np.bool_]) -> Any:
-        rows, columns = left[kept], right[kept]
-        places = np.concatenate([rows, columns]), np.concatenate([columns, rows])
-        return sparse.csr_matrix((np.concatenate([odds[kept], odds[kept]]), places), shape=(size, size))
-
-    everything, open_sellers = symmetric(np.ones(len(pairs), dtype=np.bool_)), symmetric(together)
+    everything = symmetric(left, right, odds, size)
+    open_sellers = symmetric(left[together], right[together], odds[together], size)
     sides = []
     for offer, other in ((left, right), (right, left)):
         allies = np.zeros(len(pairs))
@@ -199,7 +192,7 @@ def allied_odds(corpus: Corpus, pairs: Candidates, odds: Doubles) -> tuple[Doubl
 def contest(corpus: Corpus, pairs: Candidates, log_odds: Doubles, shift: float) -> Doubles:
     """Log-odds after rivals have taken their share, shape (pairs,): a softmax over rivals and "none of them".
 
-    The shares of both sides are averaged: to be the only choice of one offer and one of many of another is worth half.
+    Each side divides the odds by one and the odds of its rivals; what counts is the geometric mean of both sides.
     """
     shifted = log_odds + shift
     at_left, at_right = rival_odds(corpus, pairs, shifted)

@@ -118,7 +118,7 @@ _EDITIONS: Final = _by_spelling(
     }
 )
 #: Words for a model's rank or edition: alone they tell two products apart.
-RANKS: Final = frozenset({*_EDITIONS, "ti", "super", "xt", "xtx", "air", "bluetooth", "wifi", *"23456789"})
+RANKS: Final = frozenset({*_EDITIONS, "super", "air", "bluetooth", "wifi", *"23456789"})
 #: Words that tell nothing beside a rank or an edition.
 NEUTRAL: Final = frozenset({"edition", "version"})
 #: Names of techniques that hold an edition's word.

@@ -1,7 +1,7 @@
-"""What a title says that tells variants of one product apart: size, capacity, generation, year, platform.
+"""What tells variants of one product apart, by dimension: quantities, and what titles state in words.
 
-Belongs here: reading such statements, and which pairs of products contradict each other. Not here: the quantities
-themselves (`cleaned_products.measures` has them in base units), what follows from a contradiction.
+Belongs here: who states what, and which pairs of products contradict each other. Not here: reading titles
+(`statements`) and quantities (`cleaned_products.measures`), what follows from a contradiction.
 
 A statement is a value of a *dimension*. Two products contradict each other in a dimension where both state something
 and either share nothing, or state equally much and not the same (`8 GB RAM, 256 GB` and `8 GB, 512 GB`). A product that
