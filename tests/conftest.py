@@ -1,15 +1,20 @@
 """The servers that the whole test session shares.
 
-Belongs here: the embedded stack of the session. Not here: fixtures of one stage.
+Belongs here: the embedded stack of the session, and empty catalogues in it. Not here: fixtures of one stage.
 """
 
-from collections.abc import Iterator
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
+import psycopg
 import pytest
+from sqlalchemy import make_url
 
 from orchestration.settings import Endpoints, Settings
 from orchestration.stack import Stack
+from resources.warehouse import Warehouse
 
 
 @pytest.fixture(scope="session")
@@ -21,3 +26,22 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Endpoints]:
         yield servers.start("services")
     finally:
         servers.stop()
+
+
+@pytest.fixture(scope="session")
+def new_warehouse(stack: Endpoints) -> Callable[[str], AbstractContextManager[Warehouse]]:
+    """Open an empty, migrated catalogue in a database of its own, named after the caller, and drop it at the end."""
+
+    @contextmanager
+    def opened(caller: str) -> Iterator[Warehouse]:
+        name = f"{caller}_{uuid.uuid4().hex[:8]}"
+        admin = make_url(stack.database_url).set(drivername="postgresql").render_as_string(hide_password=False)
+        with psycopg.connect(admin, autocommit=True) as connection:
+            connection.execute(f"CREATE DATABASE {name}")
+            warehouse = Warehouse(make_url(stack.database_url).set(database=name).render_as_string(hide_password=False))
+            warehouse.migrate()
+            yield warehouse
+            warehouse.close()
+            connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+    return opened

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import xxhash
+from matcher_examples import vectors
 from scipy.special import logit
 
 from assets.clusters.candidates import Candidates
@@ -24,17 +24,6 @@ from benchmarks.matching import TRUTH, clean_feeds, read_feeds
 from benchmarks.prior import Folder
 
 ROOT = Path(__file__).resolve().parents[2]
-DATA = ROOT.parent / "shared" / "data"
-
-
-def letter_vectors(titles: Sequence[str], dimensions: int = 64) -> np.ndarray:
-    """Hashed character 3-grams: a stand-in for embeddings, a function of the title alone."""
-    result = np.zeros((len(titles), dimensions), dtype=np.float32)
-    for row, title in enumerate(titles):
-        padded = f"  {title.lower()} "
-        for start in range(len(padded) - 2):
-            result[row, xxhash.xxh3_64_intdigest(padded[start : start + 3].encode()) % dimensions] += 1
-    return (result / np.linalg.norm(result, axis=1, keepdims=True)).astype(np.float16)
 
 
 def folder_at(path: Path, scratch: Path) -> Folder:
@@ -42,8 +31,7 @@ def folder_at(path: Path, scratch: Path) -> Folder:
     from assets.clusters.quality import read_truth
 
     products = clean_feeds(read_feeds(path, scratch))
-    vectors = letter_vectors(products.column("title").to_pylist())
-    return Folder(path.name, products, vectors, read_truth((path / TRUTH).read_bytes(), TRUTH))
+    return Folder(path.name, products, vectors(products), read_truth((path / TRUTH).read_bytes(), TRUTH))
 
 
 def products_of(names: Sequence[str], **told: Mapping[str, str]) -> pa.Table:
@@ -71,7 +59,7 @@ def matching_of(
     """A matching as if these had been its candidate pairs: a probability each, or the name of a veto."""
     names = sorted({name for pair in pairs for name in pair})
     products = products_of(names)
-    blank = match(products, letter_vectors(names), rules=MatchRules(judging=JudgeRules(questions=questions)))
+    blank = match(products, vectors(products), rules=MatchRules(judging=JudgeRules(questions=questions)))
     places = {name: row for row, name in enumerate(names)}
     ordered = sorted(pairs, key=lambda pair: (places[pair[0]], places[pair[1]]))
     left, right = (np.array([places[pair[side]] for pair in ordered], dtype=np.int32) for side in (0, 1))

@@ -1,21 +1,18 @@
 """Clusterings in a real PostgreSQL: stored whole, changed as little as possible, every old id leads on."""
 
-import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from typing import Any
 
-import psycopg
 import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy.engine import make_url
 
 from assets.clusters.applying import apply_clusters, retired_ids, stored_members
 from assets.clusters.identity import assign_ids
 from assets.clusters.schema import CLUSTER_EVENTS, PRODUCT_CLUSTERS, SCORED_PAIRS
 from orchestration.report import UnknownCluster, show
-from orchestration.settings import Endpoints
 from resources.warehouse import Warehouse, WarehouseError
 
 pytestmark = [pytest.mark.stack, pytest.mark.laws]
@@ -25,16 +22,9 @@ NO_PAIRS = SCORED_PAIRS.empty()
 
 
 @pytest.fixture(scope="module")
-def warehouse(stack: Endpoints) -> Iterator[Warehouse]:
-    name = f"clusters_{uuid.uuid4().hex[:8]}"
-    admin = make_url(stack.database_url).set(drivername="postgresql").render_as_string(hide_password=False)
-    with psycopg.connect(admin, autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name}")
-        warehouse = Warehouse(make_url(stack.database_url).set(database=name).render_as_string(hide_password=False))
-        warehouse.migrate()
+def warehouse(new_warehouse: Callable[[str], AbstractContextManager[Warehouse]]) -> Iterator[Warehouse]:
+    with new_warehouse("clusters") as warehouse:
         yield warehouse
-        warehouse.close()
-        connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
 
 @pytest.fixture

@@ -3,7 +3,8 @@
 from pathlib import Path
 
 import pytest
-from judge_examples import DATA, ROOT, folder_at, matching_of, pairs_in, products_of
+from judge_examples import ROOT, folder_at, matching_of, pairs_in, products_of
+from matcher_examples import DATA
 
 from assets.clusters.judging import ask_about, open_pairs
 from assets.clusters.ports import Answer

@@ -1,20 +1,18 @@
 """The judge through the wire and through PostgreSQL: a server that knows the truth of the samples decides pairs."""
 
 import json
-import uuid
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 import numpy as np
-import psycopg
 import pyarrow as pa
 import pytest
 import xxhash
 from chat_server import FakeApi, Reply, chat, serving, wrong
-from sqlalchemy.engine import make_url
 
 from assets.clusters.answers import CatalogueMemory
 from assets.clusters.assets import match_products
@@ -29,8 +27,8 @@ from assets.embeddings.schema import DIMENSIONS, PRODUCT_EMBEDDINGS
 from assets.presentation import asset_key
 from assets.products.schema import CURRENT_PRODUCTS
 from assets.tracking import ModelVersion, RunRecord
+from benchmarks.judge import NoMemory
 from benchmarks.matching import clean_feeds, judge, read_feeds
-from orchestration.settings import Endpoints
 from resources.warehouse import Warehouse
 
 SAMPLES = Path(__file__).resolve().parents[2] / "samples"
@@ -87,26 +85,9 @@ def knowing(products: pa.Table, truth: Mapping[str, str]) -> Callable[[dict[str,
 
 
 @pytest.fixture
-def warehouse(stack: Endpoints) -> Iterator[Warehouse]:
-    name = f"judge_{uuid.uuid4().hex[:8]}"
-    admin = make_url(stack.database_url).set(drivername="postgresql").render_as_string(hide_password=False)
-    with psycopg.connect(admin, autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name}")
-        warehouse = Warehouse(make_url(stack.database_url).set(database=name).render_as_string(hide_password=False))
-        warehouse.migrate()
+def warehouse(new_warehouse: Callable[[str], AbstractContextManager[Warehouse]]) -> Iterator[Warehouse]:
+    with new_warehouse("judge") as warehouse:
         yield warehouse
-        warehouse.close()
-        connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
-
-
-class Forgetful:
-    """A memory that keeps nothing."""
-
-    def known(self, judge: str, digests: Any) -> dict[str, Answer]:
-        return {}
-
-    def keep(self, judge: str, answers: Any) -> None:
-        pass
 
 
 def f1(matching: Matching, truth: dict[str, str]) -> float:
@@ -118,7 +99,7 @@ def test_a_server_that_knows_the_truth_improves_the_samples(
     api: FakeApi, knowing: Any, alone: Matching, products: pa.Table, truth: dict[str, str]
 ) -> None:
     api.replies = [knowing]
-    settled, consultation = judge_uncertain(alone, products, ModelJudge(api.model(), colours=False), Forgetful())
+    settled, consultation = judge_uncertain(alone, products, ModelJudge(api.model(), colours=False), NoMemory())
     assert (consultation.asked, consultation.failure, dict(consultation.faults)) == (60, None, {})
     assert consultation.usage.requests == len(api.asked) == 6
     assert consultation.usage.prompt_tokens == 600
@@ -140,7 +121,7 @@ def test_a_server_that_does_not_answer_changes_nothing(
     api.replies = [reply]
     judging = replace(RULES, judging=JudgeRules(questions=60, concurrency=1))
     model = ModelJudge(api.model(max_retries=1), colours=False)
-    settled, consultation = judge_uncertain(replace(alone, rules=judging), products, model, Forgetful())
+    settled, consultation = judge_uncertain(replace(alone, rules=judging), products, model, NoMemory())
     assert consultation.failure is not None and consultation.failure.startswith(failure)
     assert consultation.asked == 10
     assert settled.labels == alone.labels
@@ -148,7 +129,7 @@ def test_a_server_that_does_not_answer_changes_nothing(
 
 def test_a_server_that_talks_nonsense_changes_nothing(api: FakeApi, alone: Matching, products: pa.Table) -> None:
     api.replies = [Reply(chat("Sure! They are all the same.")), Reply(chat('{"answers": [{"pair": 77}]}'))]
-    settled, consultation = judge_uncertain(alone, products, ModelJudge(api.model(), colours=False), Forgetful())
+    settled, consultation = judge_uncertain(alone, products, ModelJudge(api.model(), colours=False), NoMemory())
     assert consultation.faults == {"malformed": 10 + 5, "missing": 50}
     assert (consultation.failure, dict(consultation.by_pair)) == (None, {})
     assert settled.labels == alone.labels

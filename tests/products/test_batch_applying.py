@@ -2,28 +2,25 @@
 
 import itertools
 import json
-import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
-import psycopg
 import pyarrow as pa
 import pytest
 import xxhash
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy.engine import make_url
 
 from assets.batches import Batch
 from assets.catalogue import sql
 from assets.listings.schema import RAW_LISTINGS
 from assets.products.applying import Applied, apply_batch
 from assets.products.schema import CLEANED_PRODUCTS
-from orchestration.settings import Endpoints
 from resources.batch_book import LedgerEntry, PostgresBatchBook
 from resources.warehouse import Warehouse, WarehouseError
 
@@ -51,16 +48,9 @@ Offers = Mapping[str, Offer]
 
 
 @pytest.fixture(scope="module")
-def warehouse(stack: Endpoints) -> Iterator[Warehouse]:
-    name = f"batches_{uuid.uuid4().hex[:8]}"
-    admin = make_url(stack.database_url).set(drivername="postgresql").render_as_string(hide_password=False)
-    with psycopg.connect(admin, autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name}")
-        warehouse = Warehouse(make_url(stack.database_url).set(database=name).render_as_string(hide_password=False))
-        warehouse.migrate()
+def warehouse(new_warehouse: Callable[[str], AbstractContextManager[Warehouse]]) -> Iterator[Warehouse]:
+    with new_warehouse("batches") as warehouse:
         yield warehouse
-        warehouse.close()
-        connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
 
 class Shops:

@@ -1,16 +1,15 @@
 """The landing sensor against a real bucket and a real ledger: overwritten, late, deleted, repeated feeds."""
 
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from time import sleep
 from typing import Any
 
 import dagster as dg
-import psycopg
 import pytest
-from sqlalchemy.engine import make_url
 
 from assets.batches import BATCHES
 from assets.listings.ports import DeliveryGone
@@ -42,16 +41,9 @@ def zone(stack: Endpoints) -> LandingBucket:
 
 
 @pytest.fixture(scope="module")
-def warehouse(stack: Endpoints) -> Iterator[Warehouse]:
-    name = f"landing_{uuid.uuid4().hex[:8]}"
-    admin = make_url(stack.database_url).set(drivername="postgresql").render_as_string(hide_password=False)
-    with psycopg.connect(admin, autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name}")
-        warehouse = Warehouse(make_url(stack.database_url).set(database=name).render_as_string(hide_password=False))
-        warehouse.migrate()
+def warehouse(new_warehouse: Callable[[str], AbstractContextManager[Warehouse]]) -> Iterator[Warehouse]:
+    with new_warehouse("landing") as warehouse:
         yield warehouse
-        warehouse.close()
-        connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
 
 @pytest.fixture
