@@ -108,7 +108,9 @@ def few_clusters_merged(
     met_in = []
     for event in sorted(merged, key=lambda event: (-len(event.members_before), event.cluster_id))[:SHOWN]:
         (into,) = event.successors
-        moved, met = min(after[into] & set(event.members_before)), min(after[into] - set(event.members_before))
+        before_it = set(event.members_before)
+        # Whoever it met may have left meanwhile.
+        moved, met = min(after[into] & before_it, default=""), min(after[into] - before_it, default="")
         met_in.append((event.cluster_id, into, moved, met))
     title_of = _titles(products, [product for *_, moved, met in met_in for product in (moved, met)])
     rows = [(*named, title_of.get(moved, moved), title_of.get(met, met)) for *named, moved, met in met_in]

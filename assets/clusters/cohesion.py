@@ -3,7 +3,7 @@
 Belongs here: measuring finished clusters by the scored pairs, whatever made them. Not here: making clusters, Dagster.
 
 The measure is the mean probability over *all* pairs of a cluster's offers, a pair that was never proposed counting as
-0. One offer that reads like two products adds a few likely pairs to a group that lacks most of them, and an offer has
+0, one that a judge decided as 1 or 0. One offer that reads like two products adds a few likely pairs to a group that lacks most of them, and an offer has
 a bounded number of candidates: whatever is held by bridges is loose, and so is whatever is giant, in a catalogue of
 thirty offers as in one of a million. Average linkage joins nothing below its threshold, so that no cluster it made
 alone can be looser than that; a cluster that is was not made by the rules as they are meant.
@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from assets.clusters.matrices import symmetric
-from assets.clusters.membership import cluster_names, homes
+from assets.clusters.membership import cluster_names, homes, standing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,12 +39,12 @@ def measure_cohesion(clusters: pa.Table, scored: pa.Table) -> pa.Table:
 
     Args:
         clusters: Columns `product_id` and `cluster_id`.
-        scored: Columns `left_id, right_id, probability`.
+        scored: Columns `left_id, right_id, probability, judgement`.
     """
     names = cluster_names(clusters)
     left, right = (homes(scored.column(side), clusters, names) for side in ("left_id", "right_id"))
     inside = left == right
-    probability = scored.column("probability").to_numpy()
+    probability = standing(scored)
     held = np.bincount(left[inside], weights=probability[inside], minlength=len(names))
     offers = np.bincount(homes(clusters.column("product_id"), clusters, names), minlength=len(names))
     several = np.flatnonzero(offers > 1)
@@ -81,7 +81,7 @@ def find_bridge(cluster_id: str, clusters: pa.Table, scored: pa.Table) -> list[s
     left, right = (pc.index_in(scored.column(side), value_set=members) for side in ("left_id", "right_id"))
     inside = pc.and_(left.is_valid(), right.is_valid())
     a, b = (side.filter(inside).to_numpy() for side in (left, right))
-    probability = scored.column("probability").filter(inside).to_numpy()
+    probability = standing(scored.filter(inside))
     likeness = symmetric(a, b, probability, len(members))
     likely = np.asarray(likeness.sum(axis=1)).ravel()
     open_pairs = likely**2 - np.asarray(likeness.power(2).sum(axis=1)).ravel()

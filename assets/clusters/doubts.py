@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from assets.clusters.membership import cluster_names, homes, looked_up, places
+from assets.clusters.membership import cluster_names, homes, looked_up, places, standing
 from assets.clusters.resolution import CONTRADICTION
 
 
@@ -25,9 +25,9 @@ class Doubts:
 
     Attributes:
         joins: Of every cluster, the offer that its others are least sure of, with the one most like it; `linkage` is
-            the mean probability of its pairs in the cluster. Least sure first.
+            the mean probability of its pairs in the cluster, or what a judge said of them. Least sure first.
         misses: Of two clusters, the offers most alike; `linkage` is the mean over all pairs between the clusters,
-            contradictions counted against. Nearest first.
+            contradictions counted against; where a judge decided, what it said. Nearest first.
     """
 
     joins: pa.Table
@@ -43,7 +43,7 @@ def find_doubts(scored: pa.Table, clusters: pa.Table, products: pa.Table, rows: 
         products: Columns `product_id` and `title` of the same products.
         rows: Most pairs of each kind.
     """
-    columns = scored.select(["left_id", "right_id", "probability", "veto"])
+    columns = scored.select(["left_id", "right_id", "probability", "veto", "judgement"])
     pairs = columns.sort_by([("left_id", "ascending"), ("right_id", "ascending")])
     names = cluster_names(clusters)
     ids = clusters.column("product_id").take(pc.sort_indices(clusters.column("product_id"))).combine_chunks()
@@ -64,7 +64,7 @@ def _joins(pairs: pa.Table, left: Places, right: Places, home: Places, size: Pla
     """The weakest member of every cluster, by its best pair; `left` and `right` are members, as places in `home`."""
     inside = np.flatnonzero(home[left] == home[right])
     pair, member = np.concatenate([inside, inside]), np.concatenate([left[inside], right[inside]])
-    probability = pairs.column("probability").to_numpy()[pair]
+    probability = standing(pairs)[pair]
     received = np.bincount(member, weights=probability, minlength=len(home))
     linkage = received / np.maximum(size[home] - 1, 1)
     best = _first_of(member, np.lexsort((pair, -probability)), len(home))
@@ -81,9 +81,10 @@ def _misses(pairs: pa.Table, left: Places, right: Places, size: Places) -> Found
     between = np.flatnonzero(left != right)
     low, high = np.minimum(left, right)[between], np.maximum(left, right)[between]
     couples, couple = np.unique(low * len(size) + high, return_inverse=True)
-    probability = pairs.column("probability").to_numpy()[between]
-    vetoed = pairs.column("veto").is_valid().to_numpy()[between]
-    weight = np.bincount(couple, weights=np.where(vetoed, CONTRADICTION, probability), minlength=len(couples))
+    probability = standing(pairs)[between]
+    denied = pc.fill_null(pc.equal(pairs.column("judgement"), "no"), fill_value=False)
+    opposed = pc.or_(pairs.column("veto").is_valid(), denied).to_numpy()[between]
+    weight = np.bincount(couple, weights=np.where(opposed, CONTRADICTION, probability), minlength=len(couples))
     best = between[_first_of(couple, np.lexsort((between, -probability)), len(couples))]
     linkage = weight / (size[left[best]] * size[right[best]])
     order = np.lexsort((best, -linkage))

@@ -3,10 +3,15 @@
 Belongs here: looking products up by id, for those who read the stage's tables. Not here: what follows from it.
 """
 
+from typing import Final
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
+
+#: What a judge's word makes of a probability.
+DECIDED: Final = {"yes": 1.0, "no": 0.0}
 
 
 def looked_up(ids: pa.ChunkedArray, table: pa.Table, column: str) -> pa.ChunkedArray:
@@ -30,3 +35,15 @@ def places(values: pa.ChunkedArray, known: pa.Array) -> NDArray[np.int64]:
 def homes(ids: pa.ChunkedArray, clusters: pa.Table, names: pa.Array) -> NDArray[np.int64]:
     """Return the cluster of every product id as its place in `names`, shape (ids,)."""
     return places(looked_up(ids, clusters, "cluster_id"), names)
+
+
+def standing(scored: pa.Table) -> NDArray[np.float64]:
+    """Return the probability of every pair as the clustering took it: 1 or 0 where a judge decided, shape (pairs,).
+
+    Args:
+        scored: Columns `probability` and `judgement`.
+    """
+    said = pc.index_in(scored.column("judgement"), value_set=pa.array(list(DECIDED), pa.string()))
+    chance = pa.array(list(DECIDED.values()), pa.float64()).take(said.combine_chunks())
+    taken: NDArray[np.float64] = pc.coalesce(chance, scored.column("probability")).to_numpy()
+    return taken

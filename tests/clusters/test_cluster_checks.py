@@ -79,8 +79,14 @@ def pairs_of(*pairs: tuple[str, str, float]) -> pa.Table:
             "left_id": pa.array(left, pa.string()),
             "right_id": pa.array(right, pa.string()),
             "probability": pa.array(probability, pa.float64()),
+            "judgement": pa.nulls(len(left), pa.string()),
         }
     )
+
+
+def judged(scored: pa.Table, *said: str | None) -> pa.Table:
+    """The same pairs with what a judge said of each."""
+    return scored.drop_columns("judgement").append_column("judgement", pa.array(said, pa.string()))
 
 
 def named(*names: str, sellers: int = 1) -> pa.Table:
@@ -104,6 +110,15 @@ def test_cohesion_counts_pairs_that_were_never_proposed() -> None:
         {"cluster_id": "y", "offers": 2, "cohesion": pytest.approx(0.4)},
         {"cluster_id": "x", "offers": 3, "cohesion": pytest.approx(0.5)},
     ]
+
+
+def test_what_a_judge_joined_holds_together() -> None:
+    """Its yes to an unlikely pair is no sign of a slipped threshold, and its no to a likely one is."""
+    clusters = clustered(("a", "x", 2), ("b", "x", 2), ("c", "y", 2), ("d", "y", 2))
+    scored = judged(pairs_of(("a", "b", 0.05), ("c", "d", 0.9)), "yes", "no")
+    assert measure_cohesion(clusters, scored).column("cohesion").to_pylist() == [0.0, 1.0]
+    assert verdict(no_giant_cluster(clusters, judged(scored, "yes", "unsure"), named(*"abcd"))).passed
+    assert not verdict(no_giant_cluster(clusters, judged(scored, "unsure", "yes"), named(*"abcd"))).passed
 
 
 def test_the_bridge_is_the_offer_whose_neighbours_are_not_alike() -> None:

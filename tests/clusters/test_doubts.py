@@ -14,11 +14,11 @@ PRODUCTS = pa.table(
 )
 
 
-def scored(*pairs: tuple[str, str, float, str | None]) -> pa.Table:
+def scored(*pairs: tuple[str, str, float, str | None], said: dict[tuple[str, str], str] | None = None) -> pa.Table:
     rows = [
         {
             "left_id": left, "right_id": right, "probability": probability, "log_odds": 0.0, "veto": veto,
-            "evidence": "{}", "model_version": "m",
+            "judgement": (said or {}).get((left, right)), "evidence": "{}", "model_version": "m",
         }
         for left, right, probability, veto in pairs
     ]  # fmt: skip
@@ -93,3 +93,12 @@ def test_a_catalogue_without_pairs_has_no_doubts() -> None:
     assert (nothing.joins.num_rows, nothing.misses.num_rows) == (0, 0)
     alone = find_doubts(SCORED.slice(0, 0), CLUSTERS.slice(0, 0), PRODUCTS.slice(0, 0))
     assert alone.joins.num_rows == 0
+
+
+def test_what_a_judge_decided_is_no_doubt() -> None:
+    """A yes makes a sure pair, and a no keeps two clusters further apart than silence."""
+    pairs_given = (("a:1", "a:2", 0.1, None), ("b:1", "b:2", 0.6, None), ("b:2", "c:1", 0.7, None))
+    doubts = find_doubts(scored(*pairs_given, said={("a:1", "a:2"): "yes", ("b:1", "b:2"): "no"}), CLUSTERS, PRODUCTS)
+    assert pairs(doubts.joins) == [("a:1", "a:2"), ("b:2", "c:1")]
+    assert doubts.joins.column("linkage").to_pylist() == pytest.approx([0.5, 0.7])
+    assert doubts.misses.column("linkage").to_pylist() == pytest.approx([-1 / 6])
