@@ -1,7 +1,9 @@
 """Every asset introduces itself, and the graph is the one that the design draws."""
 
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import dagster as dg
 import pytest
@@ -99,6 +101,20 @@ def test_every_stage_boundary_is_guarded_by_a_blocking_check(definitions: dg.Def
     graph = definitions.resolve_asset_graph()
     blocking = {key.asset_key.path[0] for key in graph.asset_check_keys if graph.get(key).blocking}
     assert STAGES - {"marts"} <= blocking
+
+
+def test_the_readme_draws_the_graph(specs: dict[str, dg.AssetSpec]) -> None:
+    text = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+    drawing = re.search(r"```mermaid\n(.*?)```", text, re.DOTALL)
+    assert drawing
+    drawn = {
+        (source, target)
+        for sources, targets in re.findall(r"([\w& ]+) --> ([\w& ]+)", drawing[1])
+        for source in sources.split(" & ")
+        for target in targets.strip().split(" & ")
+    }
+    wanted = {(dependency.asset_key.path[-1], spec.key.path[-1]) for spec in specs.values() for dependency in spec.deps}
+    assert {(source.strip(), target) for source, target in drawn} == wanted
 
 
 def test_what_happens_per_batch_is_partitioned_and_nothing_else_is(specs: dict[str, dg.AssetSpec]) -> None:

@@ -178,7 +178,8 @@ def find_candidates(corpus: Corpus, rules: CandidateRules) -> Candidates:
 def find_friends(corpus: Corpus, pairs: Candidates, chance: NDArray[np.float64], rules: CandidateRules) -> Candidates:
     """Pairs that no search proposed, of offers with a likely partner in common, without those in `pairs`.
 
-    A title of nothing but a code and one without it read unlike each other, and both like a third that says it all.
+    A title of nothing but a code and one without it read unlike each other, and both like a third that says it all. An
+    offer follows its likeliest partners, and those theirs, so that an offer that everybody resembles costs no more.
 
     Args:
         corpus: The offers.
@@ -189,6 +190,7 @@ def find_friends(corpus: Corpus, pairs: Candidates, chance: NDArray[np.float64],
     size, group = len(corpus), corpus.exclusion_groups()
     likely = chance >= rules.friend_chance
     partners = symmetric(pairs.left[likely], pairs.right[likely], chance[likely].astype(np.float32), size)
+    partners = heaviest_terms(partners.tocsr(), rules.friend_partners)
     # Sorted, as the pairs are; the last is no pair, so that a search always ends at one.
     known = np.append(pairs.left.astype(np.int64) * size + pairs.right, size * size)
     found = [(np.empty(0, dtype=np.int32), np.empty(0, dtype=np.int32))]

@@ -3,10 +3,11 @@
 Belongs here: measuring finished clusters by the scored pairs, whatever made them. Not here: making clusters, Dagster.
 
 The measure is the mean probability over *all* pairs of a cluster's offers, a pair that was never proposed counting as
-0, one that a judge decided as 1 or 0. One offer that reads like two products adds a few likely pairs to a group that lacks most of them, and an offer has
-a bounded number of candidates: whatever is held by bridges is loose, and so is whatever is giant, in a catalogue of
-thirty offers as in one of a million. Average linkage joins nothing below its threshold, so that no cluster it made
-alone can be looser than that; a cluster that is was not made by the rules as they are meant.
+0, one that a judge decided as 1 or 0. One offer that reads like two products adds a few likely pairs to a group that
+lacks most of them, and an offer has a bounded number of candidates: whatever is held by bridges is loose, and so is
+whatever is giant, in a catalogue of thirty offers as in one of a million. Average linkage joins nothing below its
+threshold, so that no cluster it made alone can be looser than that; a cluster that is was not made by the rules as they
+are meant.
 """
 
 from dataclasses import dataclass

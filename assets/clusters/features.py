@@ -6,6 +6,7 @@ Weights of terms are rarities between 0 and 1, so that a feature means the same 
 one; none needs to be standardised.
 """
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -27,11 +28,14 @@ from assets.clusters.matrices import (
     strongest_missing,
     strongest_shared,
 )
+from assets.clusters.parsing import fold, squash
 from assets.clusters.rules import VetoRules
-from assets.clusters.statements import NEUTRAL, RANKS
+from assets.clusters.statements import NEUTRAL, RANKS, without_purpose
 
 #: Two prices that differ by more than this factor differ no less clearly than by it (natural logarithm).
 WIDEST_PRICE_GAP = 3.0
+#: Two codes of one shape that are at least so alike, and not the same, name two models of one series.
+SIBLINGS = 0.6
 #: Dimensions that `measures_agree` and `measures_conflict` leave out: one has features of its own, one only vetoes.
 WORDED = ("edition", "accessory")
 #: Codes of vetoes; 0 is none. The position is the number in the array of vetoes.
@@ -127,6 +131,11 @@ def main_codes(corpus: Corpus) -> tuple[NDArray[np.object_], Floats]:
     return np.array(best, dtype=object), np.array([weight.get(code, 0.0) for code in best], dtype=np.float32)
 
 
+def code_shape(code: str) -> str:
+    """The order of letters and digits in a code: `a0a` for `gs308e`."""
+    return re.sub(r"[^\W\d]+", "a", re.sub(r"\d+", "0", code))
+
+
 def code_features(corpus: Corpus, left: Ints, right: Ints) -> Columns:
     """Whether model codes agree, nearly agree or conflict, weighted by their rarity."""
     from rapidfuzz import distance, fuzz
@@ -152,7 +161,10 @@ def code_features(corpus: Corpus, left: Ints, right: Ints) -> Columns:
         )
         / 100
     )
+    alike = fuzzy(distance.Indel.normalized_similarity, a, b) * both
     conflict = both * np.minimum(weight[left], weight[right]) * (in_texts == 0) * (inside < 1)
+    shape = np.array([code_shape(code) for code in codes], dtype=object)
+    siblings = conflict * (shape[left] == shape[right]) * (alike >= SIBLINGS)
     return {
         "code_shared": np.maximum(in_titles, 0.8 * in_texts),
         "code_in_titles": in_titles,
@@ -160,11 +172,12 @@ def code_features(corpus: Corpus, left: Ints, right: Ints) -> Columns:
         "code_prefix": prefix,
         "code_stem_least": np.minimum(stem_in_right, stem_in_left),
         "code_stem_most": np.maximum(stem_in_right, stem_in_left),
-        "code_alike": fuzzy(distance.Indel.normalized_similarity, a, b) * both,
+        "code_alike": alike,
         "code_inside": inside,
         "code_both": both.astype(np.float32),
         "code_one": (have_a ^ have_b).astype(np.float32),
         "code_conflict": conflict.astype(np.float32),
+        "code_siblings": siblings.astype(np.float32),
     }
 
 
@@ -276,10 +289,18 @@ def differ_in_numbers_alone(corpus: Corpus, left: Ints, right: Ints) -> NDArray[
 
 
 def offers_accessory(corpus: Corpus, left: Ints, right: Ints) -> NDArray[np.bool_]:
-    """Whether one is an accessory `for` something and the other is none or another, and their titles share no code."""
+    """Whether one is an accessory `for` something, the other is none or another, and they share no code of their own.
+
+    The code of what an accessory is for is not its own.
+    """
     result = corpus.dimensions["accessory"].contradicts(left, right)
     found = np.flatnonzero(result)
-    result[found[dots(corpus.codes, corpus.codes, left[found], right[found]) > 0]] = False
+    own: list[tuple[str, ...]] = [()] * len(corpus)
+    for row in np.union1d(left[found], right[found]).tolist():
+        named = squash(without_purpose(fold(corpus.titles[row])))
+        own[row] = tuple(code for code in corpus.parsed.titles[row].codes if code in named)
+    codes = indicators(own).matrix
+    result[found[dots(codes, codes, left[found], right[found]) > 0]] = False
     return result
 
 
@@ -296,14 +317,8 @@ def find_vetoes(
         a, b = values[left], values[right]
         return np.asarray((a >= 0) & (b >= 0) & (a != b), dtype=np.bool_)
 
-    if rules.colours:
-        colours = indicators([t.colours for t in corpus.parsed.titles]).matrix
-        coloured = row_sums(colours) > 0
-        vetoes[coloured[left] & coloured[right] & (dots(colours, colours, left, right) == 0)] = VETOES.index("colour")
     if rules.numbers:
         vetoes[differ_in_numbers_alone(corpus, left, right)] = VETOES.index("number")
-    if rules.pack:
-        vetoes[corpus.pack_size[left] != corpus.pack_size[right]] = VETOES.index("pack")
     for name in rules.dimensions:
         if (dimension := corpus.dimensions.get(name)) is not None:
             vetoes[dimension.contradicts(left, right)] = VETOES.index("variant")
@@ -312,6 +327,14 @@ def find_vetoes(
             vetoes[dimension.differs(left, right)] = VETOES.index("variant")
     if rules.accessories:
         vetoes[offers_accessory(corpus, left, right)] = VETOES.index("accessory")
+    # Whoever numbers products has told variants apart better than words do; but packs borrow the number of the single.
+    vetoes[(corpus.gtin[left] >= 0) & (corpus.gtin[left] == corpus.gtin[right])] = 0
+    if rules.pack:
+        vetoes[corpus.pack_size[left] != corpus.pack_size[right]] = VETOES.index("pack")
+    if rules.colours:
+        colours = indicators([t.colours for t in corpus.parsed.titles]).matrix
+        coloured = row_sums(colours) > 0
+        vetoes[coloured[left] & coloured[right] & (dots(colours, colours, left, right) == 0)] = VETOES.index("colour")
     if rules.condition:
         vetoes[differ(corpus.condition)] = VETOES.index("condition")
     vetoes[differ(corpus.gtin)] = VETOES.index("gtin")

@@ -5,7 +5,7 @@ Belongs here: the stages in order, and their results in one value. Not here: how
     matching = match(products, vectors)
     dict(zip(matching.corpus.ids, matching.resolution.labels))
 
-The stages can be run one at a time (`prepare`, `find_candidates`, `compare_pairs`, `fit_model`, `extend_pairs`,
+The stages can be run one at a time (`prepare`, `find_candidates`, `compare_pairs`, `extend_pairs`, `fit_model`,
 `score_pairs`, `resolve_clusters`), each from the results of the earlier ones. Where a judge has answered questions
 about pairs (`consulting`), `settle` makes the clusters anew.
 """
@@ -97,18 +97,14 @@ def compare_pairs(corpus: Corpus, pairs: Candidates, rules: MatchRules) -> Compa
     )
 
 
-def fit_model(
-    corpus: Corpus, pairs: Candidates, comparison: Comparison, rules: MatchRules, prior: MatchModel = PRIOR
-) -> MatchModel:
-    """The catalogue's own model, learned without labels."""
-    return scoring.fit_model(corpus, pairs, comparison.features, comparison.vetoes, rules.scoring, prior)
-
-
 def extend_pairs(
-    corpus: Corpus, pairs: Candidates, comparison: Comparison, model: MatchModel, rules: MatchRules
+    corpus: Corpus, pairs: Candidates, comparison: Comparison, rules: MatchRules, prior: MatchModel = PRIOR
 ) -> tuple[Candidates, Comparison]:
-    """The candidates and those that only the pairs' own scores propose: offers with a likely partner in common."""
-    chance = np.where(comparison.vetoes > 0, 0.0, expit(model.log_odds(comparison.features)))
+    """The candidates and those that no search proposed: offers with a partner in common that is likely by the prior.
+
+    By the prior, for the candidates are what the catalogue's own model learns from.
+    """
+    chance = np.where(comparison.vetoes > 0, 0.0, expit(prior.log_odds(comparison.features)))
     friends = candidates.find_friends(corpus, pairs, chance, rules.candidates)
     if not len(friends):
         return pairs, comparison
@@ -122,6 +118,13 @@ def extend_pairs(
     for part, rows in ((comparison, place[: len(pairs)]), (more, place[len(pairs) :])):
         values[rows], vetoes[rows] = part.features.values, part.vetoes
     return together, Comparison(Features(comparison.features.names, values), vetoes)
+
+
+def fit_model(
+    corpus: Corpus, pairs: Candidates, comparison: Comparison, rules: MatchRules, prior: MatchModel = PRIOR
+) -> MatchModel:
+    """The catalogue's own model, learned without labels."""
+    return scoring.fit_model(corpus, pairs, comparison.features, comparison.vetoes, rules.scoring, prior)
 
 
 def score_pairs(corpus: Corpus, pairs: Candidates, comparison: Comparison, model: MatchModel) -> Scores:
@@ -211,10 +214,10 @@ def match(
         pairs = find_candidates(corpus, rules)
     with stage("features"):
         comparison = compare_pairs(corpus, pairs, rules)
+    with stage("friends"):
+        pairs, comparison = extend_pairs(corpus, pairs, comparison, rules, prior)
     with stage("model"):
         model = model or fit_model(corpus, pairs, comparison, rules, prior)
-    with stage("friends"):
-        pairs, comparison = extend_pairs(corpus, pairs, comparison, model, rules)
     with stage("scores"):
         scores = score_pairs(corpus, pairs, comparison, model)
     with stage("clusters"):

@@ -112,6 +112,7 @@ class CandidateRules:
         gram_terms: The same for 3-grams.
         least_similarity: Cosine over the searching terms alone below which a neighbour is none.
         friends: Neighbours that share a likely partner, though no search proposed them.
+        friend_partners: Partners of each offer, the likeliest, through which friends are sought.
         friend_chance: Probability, before rivals, from which a partner is a likely one.
         pool: Ranked again with all terms: this many times the neighbours wanted.
         exact_vectors: Above this many products embeddings are searched by cells instead of all against all.
@@ -131,6 +132,7 @@ class CandidateRules:
     gram_terms: int = 16
     least_similarity: float = 0.08
     friends: int = 5
+    friend_partners: int = 20
     friend_chance: float = 0.3
     pool: int = 3
     exact_vectors: int = 20_000

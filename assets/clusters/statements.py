@@ -44,6 +44,8 @@ _PLATFORMS: Final = _by_spelling(
         "windows": "windows win win98 winxp win32",
         "mac": "mac macos macintosh osx macosx",
         "linux": "linux",
+        "ps1": "ps1 psone playstation1",
+        "ps2": "ps2 playstation2",
         "ps3": "ps3 playstation3",
         "ps4": "ps4 playstation4",
         "ps5": "ps5 playstation5",
@@ -53,9 +55,9 @@ _PLATFORMS: Final = _by_spelling(
         "android": "android",
     }
 )
-_PLAYSTATION: Final = re.compile(r"\bplaystation\s(?=[345]\b)")
+_PLAYSTATION: Final = re.compile(r"\bplaystation\s(?=[1-5]\b)")
 #: A PlayStation without a number may be any.
-_PLAYSTATIONS: Final = frozenset({"ps3", "ps4", "ps5"})
+_PLAYSTATIONS: Final = frozenset({"ps1", "ps2", "ps3", "ps4", "ps5"})
 #: `switch` is a console only beside its maker's name or where a game is for it; elsewhere it joins cables.
 _SWITCH: Final = re.compile(r"\bnintendo\b|\bswitch (?:games?|code|edition)\b|[(\[]switch[)\]]")
 _BOTH: Final = re.compile(r"\b(?:hybrid|win/mac|mac/win|pc/mac|mac/pc)\b")
@@ -72,12 +74,15 @@ _PACKAGING: Final = _by_spelling({"bulk": "oem tray bulk", "boxed": "box boxed r
 _ZOOM: Final = re.compile(r"(?<![\d.])(\d{2,3})\s?[-/\s]\s?(\d{2,3})\s?mm\b")
 _BARE: Final = re.compile(r"\b(?:body|gehause|gehaeuse|boitier|corpo macchina|cuerpo)\b")
 
+#: Numbers are sizes of adults or, in centimetres, of children; `500 gr` and `size 2032` are none.
 _LETTERED_SIZE: Final = re.compile(
-    r"\b(?:size|frame|groesse|grosse|gr|taille|talla|taglia|maat|rahmen)\.?:?\s?(x{0,3}s|m|x{0,3}l|\d{2,3})\b|"
+    r"(?<!\d\s)\b(?:size|frame|groesse|grosse|gr|taille|talla|taglia|maat|rahmen)\.?:?\s?"
+    r"(x{0,3}s|m|x{0,3}l|(?:[2-6]\d|1[0-7]\d)(?!\s?(?:x|[cm]m|ml|g|kg|w|in|inch|zoll|l)\b|[.,/-]\d))\b|"
     r"\b(x{1,3}[sl])(?=\s*$)"
 )
 _TYRE: Final = re.compile(r"\b(\d{3}/\d{2})\s?z?r\s?(\d{2})\b")
-_SIDES: Final = re.compile(r"(?<![\d.,])(\d{2,4})\s?(?:cm\s?)?x\s?(\d{2,4})\s?cm\b(?!\s?x)")
+#: Two sides and no third.
+_SIDES: Final = re.compile(r"(?<![\d.,])(?<!\dx)(?<!\d x)(?<!x )(\d{2,4})\s?(?:cm\s?)?x\s?(\d{2,4})\s?cm\b(?!\s?x)")
 
 _EDITIONS: Final = _by_spelling(
     {
@@ -127,13 +132,23 @@ _TECHNIQUE: Final = re.compile(
     r"\bhome[\s-](?:theat|cinema)|\bnetwork adv"
 )
 
-_ACCESSORY: Final = re.compile(
-    r"\b(case|cover|sleeve|pouch|bag|skin|bumper|holster|charger|adapt[eo]r|cable|batter(?:y|ies)|strap|bracket|mount|"
-    r"stand|holder|dock|cradle|protector|remote|cartridge|toner|filter|lid|attachment|refill|blade|brush|head|tank|hose|pad|"
-    r"cushion|bulb|lamp|hulle|huelle|tasche|ladegerat|akku|kabel|housse|coque|etui|chargeur|batterie|funda|"
-    r"cargador|custodia|caricatore)(?:s|es)?\b"
+#: Shops call one part by several words: they are one name here.
+_ACCESSORIES: Final = _by_spelling(
+    {
+        "case": "case cover sleeve pouch bag skin bumper holster hulle huelle tasche housse coque etui funda custodia",
+        "charger": "charger adapter adaptor ladegerat ladegeraet chargeur cargador caricatore",
+        "battery": "battery batterie batterij batteria bateria akku",
+        "cable": "cable kabel cavo",
+        "holder": "holder stand mount bracket dock cradle",
+        "ink": "cartridge toner refill",
+        "lamp": "lamp bulb",
+        **{part: part for part in ["strap", "protector", "remote", "filter", "lid", "attachment", "blade", "brush"]},
+        **{part: part for part in ["head", "tank", "hose", "pad", "cushion"]},
+    }
 )
+_ACCESSORY: Final = re.compile(rf"\b(?:(batter)ies|({'|'.join(_ACCESSORIES)})(?:s|es|n)?)\b")
 _FOR: Final = re.compile(r"\b(?:for|fits|compatible with|fur|fuer|pour|para|per|voor)\b")
+_WHAT_FOR: Final = re.compile(_FOR.pattern + r".*?(?=\s[-–|/]\s|[,;(\[]|\sby\s|$)")
 #: What a title states that neither names an accessory nor says what it is for.
 _ITSELF: Final = "itself"
 
@@ -194,11 +209,16 @@ def read_editions(text: str) -> set[str]:
 
 def read_accessory(text: str) -> set[str]:
     """What accessory `for` something else the title offers, or that it offers no accessory; nothing where unclear."""
-    named = [(match.start(), match[1]) for match in _ACCESSORY.finditer(text)]
+    named = [(match.start(), _ACCESSORIES[match[2] or match[1] + "y"]) for match in _ACCESSORY.finditer(text)]
     is_for = [match.start() for match in _FOR.finditer(text)]
     if named and is_for and named[0][0] < is_for[-1]:
         return {name for _, name in named}
     return set() if named or is_for else {_ITSELF}
+
+
+def without_purpose(text: str) -> str:
+    """What a folded title says beside what its offer is for: its own names and codes."""
+    return _WHAT_FOR.sub(" ", text)
 
 
 def _words(text: str) -> list[str]:

@@ -12,12 +12,15 @@ import pytest
 from matcher_examples import DATA, vectors
 
 from assets.clusters import tables
+from assets.clusters.corpus import read_corpus
 from assets.clusters.evaluation import evaluate
 from assets.clusters.explanation import explain
+from assets.clusters.features import VETOES, find_vetoes
 from assets.clusters.identity import assign_ids
 from assets.clusters.matching import (
     Matching,
     compare_pairs,
+    extend_pairs,
     find_candidates,
     fit_model,
     match,
@@ -104,9 +107,9 @@ def test_the_order_of_rows_does_not_matter(seed: int) -> None:
 def test_the_stages_one_at_a_time_give_the_same() -> None:
     rules = MatchRules()
     corpus = prepare(CATALOGUE, vectors(CATALOGUE), rules)
-    stored = tables.candidate_table(corpus, find_candidates(corpus, rules))
-    pairs = tables.read_candidates(stored, corpus)
-    comparison = compare_pairs(corpus, pairs, rules)
+    found = find_candidates(corpus, rules)
+    extended, comparison = extend_pairs(corpus, found, compare_pairs(corpus, found, rules), rules)
+    pairs = tables.read_candidates(tables.candidate_table(corpus, extended), corpus)
     model = MatchModel.from_json(fit_model(corpus, pairs, comparison, rules).to_json())
     scores = score_pairs(corpus, pairs, comparison, model)
     resolution = resolve_clusters(corpus, pairs, comparison, scores, rules)
@@ -158,6 +161,12 @@ def test_a_conflict_vetoes_whatever_else_agrees() -> None:
     assert joined(offer("b:1", condition="used"), MatchRules(vetoes=VetoRules(condition=False)))
     assert not joined(offer("b:1", gtin="00840244706128"))
     assert joined(offer("b:1", title="Pixel 9 phone GA05840 black 128GB"))
+    # A number that both shops give decides what their words do not; a pack of two borrows the number of the single.
+    base = offer("a:1", title="Pixel 9 phone GA05840 black 256GB", gtin="00840244706111")
+    other = offer("b:1", title="Pixel 9 phone GA05840 black 128GB", gtin="00840244706111")
+    assert len(blocks(run(offers(base, other)))) == 1
+    assert len(blocks(run(offers(base, other | {"gtin": None})))) == 2
+    assert len(blocks(run(offers(base, other | {"pack_size": 2})))) == 2
     red = offer("b:1", title="Pixel 9 phone GA05840 red")
     assert joined(red)
     assert not joined(red, MatchRules(vetoes=VetoRules(colours=True)))
@@ -233,7 +242,7 @@ def test_an_explanation_adds_up() -> None:
 def test_progress_and_timings_name_every_stage() -> None:
     heard: list[str] = []
     matching = run(CATALOGUE, progress=heard.append)
-    stages = ["prepare", "candidates", "features", "model", "friends", "scores", "clusters"]
+    stages = ["prepare", "candidates", "features", "friends", "model", "scores", "clusters"]
     assert heard == list(matching.seconds) == stages
 
 
@@ -261,3 +270,24 @@ def test_real_offers_are_matched_without_any_label() -> None:
     # The floor of issue 2 is 0.80; hashed 3-grams stand in for embeddings here.
     assert quality.f1 > 0.9
     assert matching.model.seeds > 500
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "rules", "veto"),
+    [
+        # What holds for whole clusters is named before what parts a pair.
+        ({"title": "Bosch GSR 12V drill blue"}, {"title": "Bosch GSR 18V drill red"}, {"colours": True}, "colour"),
+        ({"title": "Bosch GSR 12V drill 2 Ah"}, {"title": "Bosch GSR 18V drill 4 Ah"}, {"colours": True}, "variant"),
+        ({"title": "Water tank for Tassimo TAS1402"}, {"title": "Bosch Tassimo TAS1402"}, {}, "accessory"),
+        ({"title": "Charger AC200 for Tassimo"}, {"title": "Acme AC200"}, {}, ""),
+        ({"title": "Water tank for Tassimo TAS1402"}, {"title": "Bosch Tassimo TAS1402"}, {"accessories": False}, ""),
+    ],
+)  # fmt: skip
+def test_the_strongest_conflict_is_named(
+    one: dict[str, Any], other: dict[str, Any], rules: dict[str, bool], veto: str
+) -> None:
+    table = offers({"product_id": "a:1", "source": "a", **one}, {"product_id": "b:1", "source": "b", **other})
+    corpus = read_corpus(table, vectors(table), MatchRules().parsing)
+    left, right = (np.array([row], dtype=np.int32) for row in (0, 1))
+    (found,) = find_vetoes(corpus, left, right, VetoRules(**rules))
+    assert VETOES[found] == veto

@@ -103,7 +103,10 @@ def tables_of(matching: Matching, labels: NDArray[Any] | None = None) -> tuple[p
     identity = assign_ids({}, dict(zip(corpus.ids, numbers.tolist(), strict=True)))
     clusters = pa.table({"product_id": corpus.ids, "cluster_id": [identity.ids[product] for product in corpus.ids]})
     left, right = pair_ids(corpus, matching.candidates)
-    scored = pa.table({"left_id": left, "right_id": right, "probability": matching.scores.probability})
+    unjudged = pa.nulls(len(left), pa.string())
+    scored = pa.table(
+        {"left_id": left, "right_id": right, "probability": matching.scores.probability, "judgement": unjudged}
+    )
     sellers = pa.array(corpus.seller.tolist()).cast(pa.string())
     titled = {"product_id": corpus.ids, "title": corpus.titles, "source": sellers, "seller": sellers}
     return clusters, scored, pa.table(titled)
