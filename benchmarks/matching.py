@@ -27,7 +27,7 @@ import pyarrow.parquet as pq
 import xxhash
 from numpy.typing import NDArray
 
-from assets.clusters.evaluation import candidate_recall, evaluate
+from assets.clusters.evaluation import Reliability, candidate_recall, evaluate, measure_reliability
 from assets.clusters.matching import Matching, match
 from assets.clusters.quality import read_truth
 from assets.clusters.rules import MatchRules
@@ -58,6 +58,8 @@ class Figures:
         bcubed_f1: B-cubed F1.
         candidate_recall: Share of all true pairs that were compared at all.
         candidates_per_offer: Pairs compared per offer.
+        reliability: What share of the pairs of each probability are one product.
+        calibration_error: Expected gap between the two.
         seconds: Wall time from products and embeddings to clusters.
         peak_mb: Largest resident memory of the folder's process, reading, cleaning and embedding included, in MiB.
         cpu_seconds: CPU time of the same as `seconds`, over all threads.
@@ -73,6 +75,8 @@ class Figures:
     bcubed_f1: float
     candidate_recall: float
     candidates_per_offer: float
+    reliability: Reliability
+    calibration_error: float
     seconds: float
     peak_mb: float
     cpu_seconds: float
@@ -270,7 +274,8 @@ def judge(matching: Matching, truth: dict[str, str], **costs: Any) -> Figures:
     # The truth by row of the corpus, then the offers that never became a row: they count as true, not as found.
     lost = [true_number[truth[product]] for product in truth if product not in row_of]
     by_row = [true_number[truth[p]] if p in truth else -1 - row for row, p in enumerate(matching.corpus.ids)]
-    pairs = matching.candidates
+    pairs, known = matching.candidates, np.array(by_row)
+    reliability = measure_reliability(matching.scores.probability, known[pairs.left] == known[pairs.right])
     return Figures(
         offers=len(truth),
         precision=round(quality.precision, 4),
@@ -279,6 +284,8 @@ def judge(matching: Matching, truth: dict[str, str], **costs: Any) -> Figures:
         bcubed_f1=round(quality.bcubed_f1, 4),
         candidate_recall=round(candidate_recall(pairs.left, pairs.right, np.array(by_row + lost)), 4),
         candidates_per_offer=round(len(pairs) / max(len(matching.corpus), 1), 2),
+        reliability=reliability,
+        calibration_error=round(reliability.error, 4),
         **costs,
     )
 

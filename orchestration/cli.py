@@ -184,6 +184,9 @@ def matching(
         typer.Argument(exists=True, help="Folders with feeds.yaml, feeds and a truth.csv; files are left out."),
     ],
     json_file: Annotated[Path | None, typer.Option("--json", help="Also write the figures to this file.")] = None,
+    plot_file: Annotated[
+        Path | None, typer.Option("--plot", help="Also draw to this PNG file how far the probabilities can be trusted.")
+    ] = None,
     hide_sellers: Annotated[
         bool, typer.Option("--hide-sellers", help="Read every folder as one source that names no seller.")
     ] = False,
@@ -199,8 +202,8 @@ def matching(
 ) -> None:
     """Score the matcher end to end on offers whose truth is known, with one configuration for all folders.
 
-    Pairwise precision, recall and F1 over all true pairs, B-cubed F1, candidate recall and candidates per offer. The
-    truth is read after the clusters are made. Needs no servers.
+    Pairwise precision, recall and F1 over all true pairs, B-cubed F1, candidate recall, candidates per offer and the
+    expected error of the probabilities. The truth is read after the clusters are made. Needs no servers.
 
     With --scale: seconds per 1,000 offers of every stage and how they grow, CPU time and peak memory, at 4,000, 16,000
     and 64,000 offers. Smaller catalogues are samples of whole products, larger ones add respelt copies of the folder.
@@ -217,6 +220,8 @@ def matching(
         raise typer.BadParameter("--size belongs to --scale")
     if precision_first and scale:
         raise typer.BadParameter("--precision-first does not belong to --scale: it costs the same")
+    if plot_file and scale:
+        raise typer.BadParameter("--plot does not belong to --scale")
     results: list[dict[str, Any]]
     with explained(), Console(stderr=True).status("starting") as status:
         if scale:
@@ -239,6 +244,14 @@ def matching(
             )
     for table in map(growth_table, results) if scale else [matching_table(results)]:
         Console().print(table)
+    if plot_file is not None:
+        from assets.clusters.evaluation import Reliability
+        from assets.clusters.plots import draw_reliability
+        from assets.presentation import png
+
+        measured = {result["folder"]: Reliability(**result["reliability"]) for result in results}
+        with explained():
+            _write(plot_file, png(lambda axes: draw_reliability(axes, measured), width=6.0, height=5.0))
     if json_file is not None:
         with explained():
             _write(json_file, (json.dumps(results, indent=2) + "\n").encode())

@@ -159,6 +159,7 @@ MATCHING_COLUMNS = {
     "bcubed_f1": ("B³ F1", "{:.3f}"),
     "candidate_recall": ("found", "{:.3f}"),
     "candidates_per_offer": ("pairs", "{:.1f}"),
+    "calibration_error": ("error", "{:.3f}"),
     "seconds": ("seconds", "{:.1f}"),
     "peak_mb": ("MB", "{:,.0f}"),
 }
@@ -169,7 +170,7 @@ def matching_table(results: Sequence[Mapping[str, Any]]) -> Table:
     table = Table(
         title="Pairwise scores over all true pairs, end to end",
         caption="found: share of the true pairs among the candidates; pairs: per offer\n"
-        "seconds: from products to clusters, embeddings apart",
+        "error: of the probabilities, expected; seconds: from products to clusters, embeddings apart",
         title_justify="left",
         caption_justify="left",
         box=None,

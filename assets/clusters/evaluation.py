@@ -73,3 +73,44 @@ def candidate_recall(left: NDArray[np.int32], right: NDArray[np.int32], truth: L
     """Share of all true pairs that are among the candidate pairs; 1 where there is none."""
     true = pairs_in(np.unique(truth, return_counts=True)[1])
     return float(np.sum(truth[left] == truth[right]) / true) if true else 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reliability:
+    """What became of pairs that were given one probability, by bins of equal width; all of the same length.
+
+    Attributes:
+        predicted: Mean probability of the pairs of each bin.
+        observed: Share of them that are one product.
+        pairs: How many there are.
+    """
+
+    predicted: tuple[float, ...]
+    observed: tuple[float, ...]
+    pairs: tuple[int, ...]
+
+    @property
+    def error(self) -> float:
+        """Expected calibration error (Naeini, Cooper and Hauskrecht, 2015): mean gap, weighted by pairs."""
+        gaps = np.abs(np.array(self.predicted) - np.array(self.observed))
+        return float(np.average(gaps, weights=self.pairs)) if self.pairs else 0.0
+
+
+def measure_reliability(
+    probability: NDArray[np.float64], same: NDArray[np.bool_], bins: int = 10, least: float = 0.05
+) -> Reliability:
+    """Compare probabilities with the truth, both of shape (pairs,); bins without a pair are left out.
+
+    Pairs below `least` are left out: nearly all candidates are there, rightly, and would drown the error of the rest.
+    """
+    counted = probability >= least
+    chance, true = probability[counted], same[counted]
+    bin_of = np.minimum((chance * bins).astype(np.int64), bins - 1)
+    pairs = np.bincount(bin_of, minlength=bins)
+    filled = np.flatnonzero(pairs)
+    predicted, observed = (
+        np.bincount(bin_of, weights=values, minlength=bins)[filled] / pairs[filled] for values in (chance, true)
+    )
+    return Reliability(
+        predicted=tuple(predicted.tolist()), observed=tuple(observed.tolist()), pairs=tuple(pairs[filled].tolist())
+    )

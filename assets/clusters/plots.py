@@ -4,7 +4,7 @@ Belongs here: what to draw, from the stage's tables. Not here: Dagster, MLflow, 
 """
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from assets.clusters.evaluation import Reliability
 from assets.clusters.explanation import Explanation
 
 if TYPE_CHECKING:
@@ -85,6 +86,19 @@ def draw_price_spread(axes: "Axes", clusters: pa.Table, products: pa.Table) -> N
     axes.hist(np.clip(price_spreads(clusters, products), 0, 100), bins=np.arange(0, 105, 5).tolist(), color=BLUE)
     axes.set_xlabel("dearest above cheapest offer of one cluster and currency (%; last bar: 95 or more)")
     axes.set_ylabel("clusters")
+
+
+def draw_reliability(axes: "Axes", measured: Mapping[str, Reliability]) -> None:
+    """Draw what share of the pairs of each probability are one product; on the diagonal, the scores are calibrated."""
+    axes.plot([0, 1], [0, 1], color=GREY, linewidth=0.8, linestyle="dashed")
+    for name, reliability in measured.items():
+        label = f"{name} (expected error {reliability.error:.3f})"
+        axes.plot(reliability.predicted, reliability.observed, marker="o", markersize=4, label=label)
+    axes.set_xlabel("probability that both are one product")
+    axes.set_ylabel("share that are, by the truth")
+    axes.set_xlim(0, 1.02)
+    axes.set_ylim(0, 1.02)
+    axes.legend(frameon=False, fontsize=8)
 
 
 def draw_weights(axes: "Axes", model: pa.Table) -> None:

@@ -131,9 +131,9 @@ class CandidateRules:
     word_terms: int = 6
     gram_terms: int = 16
     least_similarity: float = 0.08
-    friends: int = 5
-    friend_partners: int = 20
-    friend_chance: float = 0.3
+    friends: int = 8
+    friend_partners: int = 40
+    friend_chance: float = 0.1
     pool: int = 3
     exact_vectors: int = 20_000
     cells: int = 3

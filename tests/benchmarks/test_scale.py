@@ -8,6 +8,7 @@ import pyarrow as pa
 import pytest
 from rich.console import Console
 
+from assets.clusters.evaluation import Reliability
 from assets.clusters.matching import match
 from assets.products.schema import CLEANED_PRODUCTS
 from benchmarks.matching import Figures, NotABenchmark, clean_feeds, read_feeds
@@ -162,7 +163,10 @@ def test_figures_of_every_size_are_measured_and_shown(tmp_path: Path) -> None:
 def figures(offers: int, **stages: float) -> Figures:
     costs = {"seconds": sum(stages.values()), "cpu_seconds": 1.0, "peak_mb": 100.0 * offers, "embedded": 0}
     scores = dict.fromkeys(("precision", "recall", "f1", "bcubed_f1", "candidate_recall", "candidates_per_offer"), 0.0)
-    return Figures(folder="f", offers=offers, stages=stages, **costs, **scores)
+    silent = Reliability(predicted=(), observed=(), pairs=())
+    return Figures(
+        folder="f", offers=offers, stages=stages, reliability=silent, calibration_error=0.0, **costs, **scores
+    )
 
 
 def test_exponents_tell_linear_from_square() -> None:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from assets.clusters.evaluation import candidate_recall, evaluate
+from assets.clusters.evaluation import candidate_recall, evaluate, measure_reliability
 
 partitions = st.integers(1, 25).flatmap(
     lambda n: st.tuples(*(st.lists(st.integers(0, 6), min_size=n, max_size=n) for _ in range(2)))
@@ -56,3 +56,23 @@ def test_candidate_recall_counts_true_pairs_that_were_compared() -> None:
     left, right = np.array([0, 0], dtype=np.int32), np.array([1, 3], dtype=np.int32)
     assert candidate_recall(left, right, truth) == pytest.approx(1 / 3)
     assert candidate_recall(left[:0], right[:0], np.arange(4)) == 1
+
+
+@given(st.integers(0, 2**32 - 1))
+def test_calibrated_scores_have_no_error_to_speak_of_and_others_theirs(seed: int) -> None:
+    dice = np.random.default_rng(seed)
+    chance = dice.uniform(0.05, 1, 40_000)
+    same = dice.uniform(size=len(chance)) < chance
+    assert measure_reliability(chance, same).error < 0.02
+    # Whoever says the square of the chance is wrong by c - c * c on average, 0.17 over this range.
+    assert measure_reliability(chance**2, same, least=0.0).error == pytest.approx(0.17, abs=0.02)
+
+
+def test_reliability_counts_pairs_by_bins_and_leaves_the_sure_ones_out() -> None:
+    chance = np.array([0.0, 0.04, 0.06, 0.12, 0.18, 1.0])
+    found = measure_reliability(chance, np.array([True, True, False, True, False, True]))
+    assert found.pairs == (1, 2, 1)
+    assert found.predicted == pytest.approx((0.06, 0.15, 1.0))
+    assert found.observed == (0.0, 0.5, 1.0)
+    assert found.error == pytest.approx((0.06 + 2 * 0.35 + 0) / 4)
+    assert measure_reliability(chance[:0], np.zeros(0, dtype=bool)).error == 0.0

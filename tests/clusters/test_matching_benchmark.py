@@ -1,13 +1,17 @@
 """The matching benchmark on a tiny folder: the product's real path, judged by a truth that it reads last."""
 
+import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
+from typer.testing import CliRunner
 
 from assets.clusters.rules import MatchRules
 from benchmarks.matching import NotABenchmark, benchmark_matching, measure
+from orchestration.cli import app
 
 FEEDS = """
 feeds:
@@ -78,3 +82,21 @@ def test_a_feed_that_is_not_there_is_named(folder: Path) -> None:
     (folder / "b.csv").unlink()
     with pytest.raises(NotABenchmark, match=r"no file matches 'b\.csv' of source 'b'"):
         measure(folder, None, MatchRules(), False, lambda _: LetterCounts())
+
+
+def test_the_command_draws_how_far_the_probabilities_can_be_trusted(tmp_path: Path) -> None:
+    """From the samples, for the command embeds as the product does."""
+    picture, figures = tmp_path / "reliability.png", tmp_path / "figures.json"
+    folder = Path(__file__).parents[2] / "samples"
+    done = CliRunner().invoke(
+        app, ["benchmark", "matching", str(folder), "--plot", str(picture), "--json", str(figures)]
+    )
+    assert done.exit_code == 0, done.output
+    (scores,) = json.loads(figures.read_text())
+    assert sum(scores["reliability"]["pairs"]) > 1000
+    assert f"{scores['calibration_error']:.3f}" in done.stdout
+    with Image.open(picture) as image:
+        assert image.format == "PNG"
+        assert image.getcolors(256) is not None
+    refused = CliRunner().invoke(app, ["benchmark", "matching", str(folder), "--plot", str(picture), "--scale"])
+    assert refused.exit_code == 2

@@ -62,7 +62,7 @@ def test_friends_share_a_likely_partner_and_no_exclusive_seller() -> None:
     friends = find_friends(corpus, pairs, np.array([0.9, 0.8, 0.7]), CandidateRules())
     # (0, 3) have offer 1 in common, too, and are of one seller.
     assert list(zip(friends.left.tolist(), friends.right.tolist(), strict=True)) == [(0, 2), (2, 3)]
-    assert not len(find_friends(corpus, pairs, np.array([0.9, 0.2, 0.1]), CandidateRules()))
+    assert not len(find_friends(corpus, pairs, np.array([0.9, 0.05, 0.02]), CandidateRules()))
     # Whoever follows one partner alone finds the friends of that one only: offer 1 is nearest to offer 0.
     one = find_friends(corpus, pairs, np.array([0.9, 0.8, 0.7]), CandidateRules(friend_partners=1))
     assert list(zip(one.left.tolist(), one.right.tolist(), strict=True)) == [(0, 2)]
