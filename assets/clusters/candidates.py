@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from assets.clusters.corpus import Corpus
-from assets.clusters.matrices import Ints, Matrix, dots, frequency, rank_within, symmetric
+from assets.clusters.matrices import Ints, Matrix, frequency, rank_within, symmetric
 from assets.clusters.rules import CandidateRules
 
 #: The searches; the position is the bit in `Candidates.channels`.
@@ -49,10 +49,10 @@ def heaviest_terms(matrix: Matrix, limit: int) -> Matrix:
 def sparse_neighbours(
     weights: Matrix, group: Ints, limit: int, *, most: int, terms: int, rules: CandidateRules
 ) -> tuple[Ints, Ints]:
-    """The most similar rows of other groups, by cosine of sparse rows.
+    """The most similar rows of other groups, by cosine of sparse rows, over the terms that search.
 
-    The `terms` heaviest terms of a row that at most `most` rows hold find a pool; all terms rank it. A row
-    therefore meets at most `terms * most` others, whatever the size of the corpus.
+    A row searches by its `terms` heaviest terms of those that at most `most` rows hold, and therefore meets at most
+    `terms * most` others, whatever the size of the corpus. To rank what was found by all terms again finds no more.
 
     Args:
         weights: Unit rows, shape (rows, terms).
@@ -60,7 +60,7 @@ def sparse_neighbours(
         limit: Neighbours per row.
         most: Rows that may hold a searching term.
         terms: Searching terms per row.
-        rules: Pool and block size.
+        rules: Least similarity and block size.
 
     Returns:
         Row and neighbour, both of shape (found,).
@@ -73,10 +73,8 @@ def sparse_neighbours(
         product = (queries[start : start + rules.block] @ index).tocoo()
         rows, columns = (product.row + start).astype(np.int32), product.col.astype(np.int32)
         kept = (group[rows] != group[columns]) & (product.data >= rules.least_similarity)
-        rows, columns, rough = rows[kept], columns[kept], product.data[kept]
-        pool = rank_within(rows.astype(np.int64), rough) < limit * rules.pool
-        rows, columns = rows[pool], columns[pool]
-        nearest = rank_within(rows.astype(np.int64), dots(weights, weights, rows, columns)) < limit
+        rows, columns = rows[kept], columns[kept]
+        nearest = rank_within(rows.astype(np.int64), product.data[kept]) < limit
         found.append((rows[nearest], columns[nearest]))
     return np.concatenate([rows for rows, _ in found]), np.concatenate([columns for _, columns in found])
 

@@ -108,13 +108,12 @@ class CandidateRules:
         word_frequency: A word held by more products than this does not search.
         gram_frequency: The same for 3-grams.
         code_frequency: The same for codes.
-        word_terms: Heaviest words of a query that search; all of them then rank what was found.
+        word_terms: Heaviest words of a query that search.
         gram_terms: The same for 3-grams.
         least_similarity: Cosine over the searching terms alone below which a neighbour is none.
         friends: Neighbours that share a likely partner, though no search proposed them.
         friend_partners: Partners of each offer, the likeliest, through which friends are sought.
         friend_chance: Probability, before rivals, from which a partner is a likely one.
-        pool: Ranked again with all terms: this many times the neighbours wanted.
         exact_vectors: Above this many products embeddings are searched by cells instead of all against all.
         cells: Nearest cells each product belongs to in that search.
         block: Rows searched at once; bounds the memory.
@@ -128,13 +127,12 @@ class CandidateRules:
     word_frequency: int = 800
     gram_frequency: int = 600
     code_frequency: int = 30
-    word_terms: int = 6
+    word_terms: int = 8
     gram_terms: int = 16
     least_similarity: float = 0.08
     friends: int = 8
     friend_partners: int = 40
     friend_chance: float = 0.1
-    pool: int = 3
     exact_vectors: int = 20_000
     cells: int = 3
     block: int = 1024
