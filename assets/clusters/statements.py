@@ -84,6 +84,11 @@ _TYRE: Final = re.compile(r"\b(\d{3}/\d{2})\s?z?r\s?(\d{2})\b")
 #: Two sides and no third.
 _SIDES: Final = re.compile(r"(?<![\d.,])(?<!\dx)(?<!\d x)(?<!x )(\d{2,4})\s?(?:cm\s?)?x\s?(\d{2,4})\s?cm\b(?!\s?x)")
 
+#: Sizes of round cells, by letters and by their German names, where it is cells that are offered.
+_CELL: Final = re.compile(r"\b(a{2,4}|mignon|micro)\b")
+_CELLS: Final = re.compile(r"\b(?:batter\w*|akkus?|piles?|pilas?|cells?|duracell|energizer|varta|eneloop)\b")
+_CELL_NAMES: Final = MappingProxyType({"mignon": "aa", "micro": "aaa"})
+
 _EDITIONS: Final = _by_spelling(
     {
         "professional": "professional pro prof",
@@ -196,9 +201,11 @@ def read_kit(text: str) -> set[str]:
 
 
 def read_sizes(text: str) -> set[str]:
-    """Sizes of clothes and frames, of tyres, and of what has two sides, each as one value: `90x200`."""
+    """Sizes of clothes and frames, of tyres, of round cells, and of what has two sides, as one value: `90x200`."""
     found = {named or last for named, last in _LETTERED_SIZE.findall(text)}
     found |= {f"{profile}r{rim}" for profile, rim in _TYRE.findall(text)}
+    if _CELLS.search(text):
+        found |= {_CELL_NAMES.get(cell, cell) for cell in _CELL.findall(text)}
     return found | {"x".join(sorted(sides, key=int)) for sides in _SIDES.findall(text)}
 
 
