@@ -80,8 +80,8 @@ def read_folder(path: Path, cache: Path) -> Folder:
 def lessons_of(folder: Folder, rules: MatchRules, *, hide_sellers: bool) -> Lessons:
     """Candidate pairs of a folder and what the truth says of them."""
     products = without_sellers(folder.products) if hide_sellers else folder.products
-    corpus = matching.prepare(products, folder.vectors, rules)
-    pairs = matching.find_candidates(corpus, rules)
+    prepared = matching.prepare(products, folder.vectors, rules)
+    corpus, pairs = prepared.corpus, matching.find_candidates(prepared, rules)
     comparison = matching.compare_pairs(corpus, pairs, rules)
     product_of = [folder.truth.get(product, product) for product in corpus.ids]
     number = {name: n for n, name in enumerate(dict.fromkeys(product_of))}

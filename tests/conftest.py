@@ -1,6 +1,7 @@
 """The servers that the whole test session shares.
 
-Belongs here: the embedded stack of the session, and empty catalogues in it. Not here: fixtures of one stage.
+Belongs here: the embedded stack of the session, empty catalogues in it, and how properties are tried. Not here:
+fixtures of one stage.
 """
 
 import uuid
@@ -10,11 +11,16 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from hypothesis import settings
 from sqlalchemy import make_url
 
 from orchestration.settings import Endpoints, Settings
 from orchestration.stack import Stack
 from resources.warehouse import Warehouse
+
+# How long a test takes depends on the machine, and says nothing of what is right.
+settings.register_profile("offerline", deadline=None)
+settings.load_profile("offerline")
 
 
 @pytest.fixture(scope="session")

@@ -130,9 +130,7 @@ def match_products(
 
     candidates = candidate_table(matching.corpus, matching.candidates)
     model = model_table(matching.model)
-    scored = scored_table(
-        matching.corpus, matching.candidates, matching.comparison, matching.scores, matching.model, matching.answers
-    )
+    scored = scored_table(matching)
     clusters = cluster_table(matching.corpus, matching.resolution, identity)
     doubts = find_doubts(scored, clusters, products)
     examples = _examples(matching, doubts)

@@ -4,20 +4,29 @@ Belongs here: the channels and their union, near-linear in the number of product
 have in common. Not here: judging how likely a pair is.
 """
 
-import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import sparse
 
-from assets.clusters.corpus import Corpus
-from assets.clusters.matrices import Ints, Matrix, frequency, rank_within, symmetric
+from assets.clusters.corpus import Corpus, Terms
+from assets.clusters.matrices import Ints, rank_within, symmetric
+from assets.clusters.neighbours import (
+    Neighbours,
+    Search,
+    SparseSearch,
+    VectorSearch,
+    follow,
+    heaviest_terms,
+    search_for,
+)
 from assets.clusters.rules import CandidateRules
 
 #: The searches; the position is the bit in `Candidates.channels`.
 CHANNELS = ("words", "grams", "codes", "vectors", "descriptions", "friends")
+#: Those that search the corpus.
+SEARCHES = CHANNELS[:-1]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,138 +48,76 @@ class Candidates:
         return len(self.left)
 
 
-def heaviest_terms(matrix: Matrix, limit: int) -> Matrix:
-    """Keep the `limit` largest entries of each row."""
-    entries = matrix.tocoo()
-    kept = rank_within(entries.row.astype(np.int64), entries.data) < limit
-    return sparse.csr_matrix((entries.data[kept], (entries.row[kept], entries.col[kept])), shape=matrix.shape)
-
-
-def sparse_neighbours(
-    weights: Matrix, group: Ints, limit: int, *, most: int, terms: int, rules: CandidateRules
-) -> tuple[Ints, Ints]:
-    """The most similar rows of other groups, by cosine of sparse rows, over the terms that search.
-
-    A row searches by its `terms` heaviest terms of those that at most `most` rows hold, and therefore meets at most
-    `terms * most` others, whatever the size of the corpus. To rank what was found by all terms again finds no more.
-
-    Args:
-        weights: Unit rows, shape (rows, terms).
-        group: Rows of one group do not meet, shape (rows,).
-        limit: Neighbours per row.
-        most: Rows that may hold a searching term.
-        terms: Searching terms per row.
-        rules: Least similarity and block size.
-
-    Returns:
-        Row and neighbour, both of shape (found,).
-    """
-    searching = weights[:, np.flatnonzero(frequency(weights) <= most)].tocsr()
-    queries = heaviest_terms(searching, terms)
-    index = searching.T.tocsr()
-    found = [(np.empty(0, dtype=np.int32), np.empty(0, dtype=np.int32))]
-    for start in range(0, weights.shape[0], rules.block):
-        product = (queries[start : start + rules.block] @ index).tocoo()
-        rows, columns = (product.row + start).astype(np.int32), product.col.astype(np.int32)
-        kept = (group[rows] != group[columns]) & (product.data >= rules.least_similarity)
-        rows, columns = rows[kept], columns[kept]
-        nearest = rank_within(rows.astype(np.int64), product.data[kept]) < limit
-        found.append((rows[nearest], columns[nearest]))
-    return np.concatenate([rows for rows, _ in found]), np.concatenate([columns for _, columns in found])
-
-
-def dense_neighbours(
-    queries: NDArray[np.float32], rows: Ints, vectors: NDArray[np.float32], columns: Ints, group: Ints, limit: int
-) -> tuple[Ints, Ints]:
-    """The `limit` nearest of `columns` for each of `rows`, in other groups; both index the whole corpus."""
-    similarity = queries @ vectors.T
-    similarity[group[rows][:, None] == group[columns][None, :]] = -np.inf
-    width = min(limit, len(columns))
-    nearest = np.argpartition(-similarity, width - 1, axis=1)[:, :width]
-    allowed = np.isfinite(np.take_along_axis(similarity, nearest, axis=1))
-    found = np.broadcast_to(rows[:, None], nearest.shape)[allowed], columns[nearest[allowed]]
-    return found[0].astype(np.int32), found[1].astype(np.int32)
-
-
-def vector_neighbours(
-    vectors: NDArray[np.float16], group: Ints, limit: int, rules: CandidateRules
-) -> tuple[Ints, Ints]:
-    """The nearest rows of other groups by embedding, shape of `vectors` (rows, dimensions), unit rows.
-
-    Small corpora are compared whole; large ones within overlapping cells around sampled rows, each row in its
-    `rules.cells` nearest, so that the cost grows as rows to the power of 1.5.
-    """
-    dense = vectors.astype(np.float32)
-    size = len(dense)
-    everything = np.arange(size, dtype=np.int32)
-    found = [(np.empty(0, dtype=np.int32), np.empty(0, dtype=np.int32))]
-    if size <= rules.exact_vectors:
-        for start in range(0, size, rules.block):
-            rows = everything[start : start + rules.block]
-            found.append(dense_neighbours(dense[rows], rows, dense, everything, group, limit))
-    else:
-        centres = dense[np.linspace(0, size - 1, int(np.sqrt(size))).astype(np.int64)]
-        member = np.concatenate(
-            [
-                np.argpartition(-(dense[start : start + rules.block] @ centres.T), rules.cells - 1, axis=1)[
-                    :, : rules.cells
-                ]
-                for start in range(0, size, rules.block)
-            ]
-        )
-        cells = member.ravel()
-        order = np.argsort(cells, kind="stable")
-        owners = np.repeat(everything, rules.cells)[order]
-        bounds = np.searchsorted(cells[order], np.arange(len(centres) + 1))
-        for first, last in itertools.pairwise(bounds):
-            cell = owners[first:last]
-            for start in range(0, len(cell), rules.block):
-                rows = cell[start : start + rules.block]
-                found.append(dense_neighbours(dense[rows], rows, dense[cell], cell, group, limit))
-    return np.concatenate([rows for rows, _ in found]), np.concatenate([columns for _, columns in found])
-
-
 def unite(found: Mapping[str, tuple[Ints, Ints]], size: int) -> Candidates:
     """One sorted list of pairs out of what every channel found among `size` rows."""
-    keys, bits = [np.empty(0, dtype=np.int64)], [np.empty(0, dtype=np.uint8)]
+    width = len(CHANNELS)
+    marked = [np.empty(0, dtype=np.int64)]
     for name, (rows, columns) in found.items():
-        low, high = np.minimum(rows, columns).astype(np.int64), np.maximum(rows, columns)
-        keys.append(np.unique(low * size + high))
-        bits.append(np.full(len(keys[-1]), 1 << CHANNELS.index(name), dtype=np.uint8))
-    pairs, inverse = np.unique(np.concatenate(keys), return_inverse=True)
-    channels = np.zeros(len(pairs), dtype=np.uint8)
-    np.bitwise_or.at(channels, inverse, np.concatenate(bits))
-    return Candidates((pairs // max(size, 1)).astype(np.int32), (pairs % max(size, 1)).astype(np.int32), channels)
+        pair = np.minimum(rows, columns).astype(np.int64) * size + np.maximum(rows, columns)
+        marked.append(pair * width + CHANNELS.index(name))
+    # Sorted as plain numbers, the channel in the last place: much faster than to sort positions.
+    pair, channel = np.divmod(np.sort(np.concatenate(marked)), width)
+    if not len(pair):
+        return Candidates(pair.astype(np.int32), pair.astype(np.int32), pair.astype(np.uint8))
+    first = np.flatnonzero(np.concatenate([[True], pair[1:] != pair[:-1]]))
+    channels = np.bitwise_or.reduceat(np.left_shift(1, channel).astype(np.uint8), first)
+    left, right = np.divmod(pair[first], size)
+    return Candidates(left.astype(np.int32), right.astype(np.int32), channels)
 
 
-def find_candidates(corpus: Corpus, rules: CandidateRules) -> Candidates:
-    """Union of all channels over the corpus.
+def searches_over(corpus: Corpus, centres: NDArray[np.float16], rules: CandidateRules) -> dict[str, Search]:
+    """Every search over the corpus, by the name of its channel.
 
     Offers of a seller that lists each product once (`corpus.exclusive`) are not compared with each other.
+
+    Args:
+        corpus: The offers.
+        centres: Embeddings around which vectors are compared, shape (cells, dimensions); all with all where none.
+        rules: How the searches search.
     """
     group = corpus.exclusion_groups()
-    found = {
-        "words": sparse_neighbours(
-            corpus.word_vectors, group, rules.words, most=rules.word_frequency, terms=rules.word_terms, rules=rules
-        ),
-        "grams": sparse_neighbours(
-            corpus.gram_vectors, group, rules.grams, most=rules.gram_frequency, terms=rules.gram_terms, rules=rules
-        ),
-        "codes": sparse_neighbours(
-            corpus.stem_vectors, group, rules.codes, most=rules.code_frequency, terms=rules.word_terms, rules=rules
-        ),
-        "vectors": vector_neighbours(corpus.vectors, group, rules.vectors, rules),
-    }
-    if corpus.described.any():
-        found["descriptions"] = sparse_neighbours(
-            corpus.text_vectors,
-            group,
-            rules.descriptions,
-            most=rules.word_frequency,
-            terms=rules.gram_terms,
-            rules=rules,
+
+    def by(terms: Terms, most: int, searching: int, searchers: NDArray[np.bool_] | None = None) -> Search:
+        return SparseSearch.over(
+            terms.unit(), terms.frequency <= most, searching, group, rules.least_similarity, rules.block, searchers
         )
-    return unite(found, len(corpus))
+
+    return {
+        "words": by(corpus.words, rules.word_frequency, rules.word_terms),
+        "grams": by(corpus.grams, rules.gram_frequency, rules.gram_terms),
+        "codes": by(corpus.text_stems, rules.code_frequency, rules.word_terms),
+        "vectors": VectorSearch.over(corpus.vectors, centres, group, rules.cells, rules.block),
+        "descriptions": by(corpus.all_words, rules.word_frequency, rules.gram_terms, corpus.described),
+    }
+
+
+def find_neighbours(corpus: Corpus, centres: NDArray[np.float16], rules: CandidateRules) -> dict[str, Neighbours]:
+    """The lists of every search; arguments as for `searches_over`."""
+    everybody = np.arange(len(corpus), dtype=np.int32)
+    return {
+        channel: search_for(search, everybody, getattr(rules, channel) + rules.slack)
+        for channel, search in searches_over(corpus, centres, rules).items()
+    }
+
+
+def follow_neighbours(
+    before: Mapping[str, Neighbours],
+    corpus: Corpus,
+    centres: NDArray[np.float16],
+    place: Ints,
+    moved: NDArray[np.bool_],
+    rules: CandidateRules,
+) -> dict[str, Neighbours]:
+    """The lists of every search after a change of the catalogue; see `neighbours.follow`."""
+    return {
+        channel: follow(before[channel], search, place, moved, limit=getattr(rules, channel), slack=rules.slack)
+        for channel, search in searches_over(corpus, centres, rules).items()
+    }
+
+
+def propose(neighbours: Mapping[str, Neighbours], size: int, rules: CandidateRules) -> Candidates:
+    """The union of what every search proposes among `size` rows."""
+    return unite({name: lists.nearest(getattr(rules, name)) for name, lists in neighbours.items()}, size)
 
 
 def find_friends(corpus: Corpus, pairs: Candidates, chance: NDArray[np.float64], rules: CandidateRules) -> Candidates:
@@ -208,16 +155,28 @@ def find_friends(corpus: Corpus, pairs: Candidates, chance: NDArray[np.float64],
 
 def merge(some: Candidates, others: Candidates) -> tuple[Candidates, NDArray[np.int64]]:
     """Both lists, which share no pair, as one sorted list; and the order in which it takes them, shape (pairs,)."""
-    left, right = np.concatenate([some.left, others.left]), np.concatenate([some.right, others.right])
-    order = np.lexsort((right, left))
-    return Candidates(left[order], right[order], np.concatenate([some.channels, others.channels])[order]), order
+    size = np.int64(max(part.right.max(initial=0) for part in (some, others)) + 1)
+    ours, theirs = (part.left * size + part.right for part in (some, others))
+    # The others are few: each has its place among the many, which keep their order.
+    place = np.searchsorted(ours, theirs) + np.arange(len(others))
+    order = np.empty(len(some) + len(others), dtype=np.int64)
+    is_other = np.zeros(len(order), dtype=np.bool_)
+    is_other[place] = True
+    order[place], order[~is_other] = len(some) + np.arange(len(others)), np.arange(len(some))
+    joined = (
+        np.concatenate([getattr(some, name), getattr(others, name)])[order] for name in ("left", "right", "channels")
+    )
+    return Candidates(*joined), order
 
 
 def twins(corpus: Corpus, neighbours: int, rules: CandidateRules) -> Candidates:
     """Pairs *within* a seller that read most alike; they tell whether the seller lists a product twice."""
-    everybody_alone = np.arange(len(corpus), dtype=np.int32)
-    rows, columns = sparse_neighbours(
-        corpus.word_vectors, everybody_alone, neighbours, most=rules.word_frequency, terms=rules.word_terms, rules=rules
-    )
+    everybody = np.arange(len(corpus), dtype=np.int32)
+    words = corpus.words
+    alike = SparseSearch.over(
+        words.unit(), words.frequency <= rules.word_frequency, rules.word_terms, everybody,
+        rules.least_similarity, rules.block,
+    )  # fmt: skip
+    rows, columns = search_for(alike, everybody, neighbours).nearest(neighbours)
     same = corpus.seller[rows] == corpus.seller[columns]
     return unite({"words": (rows[same], columns[same])}, len(corpus))

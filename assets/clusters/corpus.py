@@ -1,101 +1,130 @@
-"""The catalogue as the matcher sees it: sellers, term matrices, prices, identifiers, in one canonical row order.
+"""The catalogue as the matcher sees it: sellers, term matrices, prices, identifiers, as aligned arrays.
 
-Belongs here: turning the products' table and vectors into aligned arrays, once. Not here: pairs.
+Belongs here: turning what was read of the offers into arrays, once. Not here: reading (`reading`), pairs.
 """
 
 import dataclasses
-import itertools
-import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
+from scipy import sparse
 
 from assets.clusters.matrices import (
     Floats,
+    Indicators,
     Ints,
     Matrix,
-    indicators,
-    rarity,
+    incidence,
+    row_argmax,
     scale_columns,
     unit_rows,
-    weighted_indicators,
 )
-from assets.clusters.parsing import Parsed, fold, grams, parse, squash, stems, tokenise
-from assets.clusters.rules import ParsingRules
-from assets.clusters.variants import Dimension, read_dimensions
+from assets.clusters.rules import CandidateRules
+from assets.clusters.statistics import Statistics, count_terms, pick_centres
+from assets.clusters.variants import Dimension, dimensions_of
 
-APOSTROPHE = re.compile(r"(?<=\w)['’](?=s\b)")
+#: Kinds of terms whose frequencies are known (`Statistics.counts`).
+KINDS = ("words", "grams", "text_words", "description_words", "text_codes", "text_stems", "numbers")
+#: Character n-grams of titles, and the bits of a character in their number.
+GRAM, CHARACTER_BITS = 3, 21
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """Which offers hold which terms of one kind.
+
+    Attributes:
+        matrix: How much of each term an offer holds, mostly 1, shape (n, terms).
+        names: The terms, ascending.
+        rarity: Weight of each term by the frozen statistics, shape (terms,).
+        frequency: Offers that held it when they were frozen, shape (terms,).
+    """
+
+    matrix: Matrix
+    names: list[str]
+    rarity: Floats
+    frequency: Ints
+
+    @classmethod
+    def of(cls, held: Indicators, kind: str, statistics: Statistics) -> "Terms":
+        """The terms with what is known of their kind."""
+        rarity, frequency = statistics.rarity(kind, held.terms), statistics.frequency(kind, held.terms)
+        return cls(held.matrix, held.terms, rarity, frequency)
+
+    def weighted(self) -> Matrix:
+        """The matrix weighted by rarity."""
+        return scale_columns(self.matrix, self.rarity)
+
+    def unit(self) -> Matrix:
+        """The same with rows of unit length."""
+        return unit_rows(self.weighted())
+
+    def take(self, rows: Ints) -> "Terms":
+        """The same of some offers."""
+        return dataclasses.replace(self, matrix=self.matrix[rows])
 
 
 @dataclass(frozen=True, slots=True)
 class Corpus:
-    """Products as arrays; every array's first axis is the product, in the order of `ids`, which is sorted.
+    """Offers as arrays; every array's first axis is the offer, in the order of `ids`, which is sorted.
 
-    Sorting makes everything that follows independent of the order in which the products were given.
+    Sorting makes everything that follows independent of the order in which the offers were given. Terms are sorted,
+    too, so that a sum over the terms of an offer does not depend on who else is there.
 
     Attributes:
         ids: Product ids, ascending.
         titles: Titles as given, for people.
-        parsed: What titles and descriptions say.
+        texts: Canonical words of the title, with spaces between, shape (n,).
         seller: Number of the (source, seller), shape (n,).
         exclusive: Whether that seller lists a product once, shape (n,).
         vectors: Embeddings, shape (n, dimensions), float16, unit rows.
-        words: Binary words of titles (and brands), shape (n, words).
-        word_terms: The words, one per column.
-        word_stems: Binary stems of each word that holds a digit, shape (words, stems of words).
-        word_wholes: Which stem each word is itself, on the same columns.
-        word_rarity: Weight of each word, shape (words,).
-        word_vectors: Unit rows of `words` weighted by rarity.
-        gram_vectors: Unit rows of character 3-grams of the canonical titles, weighted by rarity.
-        text_vectors: Unit rows of the words of title and description together.
-        description_vectors: Unit rows of the words of descriptions alone.
-        text_words: Binary words of title and description, on the columns of `words`.
-        codes: Binary codes of titles, shape (n, codes).
-        text_codes: Binary codes of titles and descriptions, on the same columns.
-        code_terms: The codes, one per column.
-        code_rarity: Weight of each code, shape (codes,).
-        stems: How much of the title's longest such code each stem makes up, shape (n, stems).
-        text_stems: Binary stems of the codes of titles and descriptions, on the same columns.
-        stem_rarity: Weight of each stem, shape (stems,).
-        stem_vectors: Unit rows of the stems of titles and descriptions, weighted by rarity and share of the code.
+        words: Words of titles (and brands).
+        all_words: Words of title and description together.
+        description_words: Words of descriptions alone.
+        grams: Character 3-grams of the canonical titles.
+        numbers: Numbers of titles.
+        colours: Colours of titles, binary.
+        text_words: `all_words` on the columns of `words`.
+        text_codes: Codes of titles and descriptions.
+        codes: Codes of titles, on the same columns.
+        own_codes: Those of them that are not of what the offer is for.
+        main_code: Column of the rarest code of the title, the longest of equally rare ones; -1 without one, shape (n,).
+        text_stems: How much of the longest such code of title and description each stem makes up.
+        stems: The same of the title, on the same columns.
         brand: Number of the brand, -1 where unknown, shape (n,).
-        described: Whether the product has a description, shape (n,).
+        described: Whether the offer has a description, shape (n,).
         price: Price, NaN where unknown, shape (n,).
         currency: Number of the currency, -1 where unknown, shape (n,).
         gtin: Number of the GTIN, -1 where unknown, shape (n,).
-        condition: Number of the condition, shape (n,); an offer that does not say is new.
+        condition: Number of the condition, shape (n,).
         pack_size: Items in the pack, shape (n,).
-        dimensions: What the products state of their variant, by name of the dimension.
+        dimensions: What the offers state of their variant, by name of the dimension.
     """
 
     ids: list[str]
     titles: list[str]
-    parsed: Parsed
+    texts: NDArray[np.object_]
     seller: Ints
     exclusive: NDArray[np.bool_]
     vectors: NDArray[np.float16]
-    words: Matrix
-    word_terms: list[str]
-    word_stems: Matrix
-    word_wholes: Matrix
-    word_rarity: Floats
-    word_vectors: Matrix
-    gram_vectors: Matrix
-    text_vectors: Matrix
-    description_vectors: Matrix
+    words: Terms
+    all_words: Terms
+    description_words: Terms
+    grams: Terms
+    numbers: Terms
+    colours: Matrix
     text_words: Matrix
+    text_codes: Terms
     codes: Matrix
-    text_codes: Matrix
-    code_terms: list[str]
-    code_rarity: Floats
+    own_codes: Matrix
+    main_code: Ints
+    text_stems: Terms
     stems: Matrix
-    text_stems: Matrix
-    stem_rarity: Floats
-    stem_vectors: Matrix
     brand: Ints
     described: NDArray[np.bool_]
     price: NDArray[np.float64]
@@ -106,7 +135,7 @@ class Corpus:
     dimensions: Mapping[str, Dimension]
 
     def __len__(self) -> int:
-        """Number of products."""
+        """Number of offers."""
         return len(self.ids)
 
     def exclusion_groups(self) -> Ints:
@@ -118,97 +147,135 @@ class Corpus:
         """The same corpus with another opinion of which sellers list a product once."""
         return dataclasses.replace(self, exclusive=exclusive)
 
-
-def encode(values: pa.ChunkedArray | pa.Array) -> Ints:
-    """Number the distinct values in ascending order, -1 for null; shape (rows,)."""
-    texts = np.array([value if value is not None else "" for value in values.to_pylist()], dtype=object).astype(str)
-    numbers = np.unique(texts, return_inverse=True)[1].astype(np.int32)
-    numbers[texts == ""] = -1
-    return numbers
-
-
-def shares_of(codes: Iterable[str], rules: ParsingRules) -> dict[str, float]:
-    """How much of the longest of these codes that holds it each stem makes up, in 0..1."""
-    shares: dict[str, float] = {}
-    for code in codes:
-        for stem in stems(code, rules):
-            shares[stem] = max(shares.get(stem, 0.0), len(stem) / len(code))
-    return shares
+    def take(self, rows: Ints) -> "Corpus":
+        """The corpus of some offers alone, ascending; every feature of two of them is the same there."""
+        chosen: dict[str, Any] = {}
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, list):
+                chosen[field.name] = [value[row] for row in rows.tolist()]
+            elif isinstance(value, Mapping):
+                chosen[field.name] = {name: dimension.take(rows) for name, dimension in value.items()}
+            else:
+                chosen[field.name] = value.take(rows) if isinstance(value, Terms) else value[rows]
+        return dataclasses.replace(self, **chosen)
 
 
-def read_corpus(products: pa.Table, vectors: NDArray[np.float16], rules: ParsingRules) -> Corpus:
-    """Read the products' table (columns of `CLEANED_PRODUCTS`) and its vectors, row by row the same products.
+def encode(values: pa.ChunkedArray) -> Ints:
+    """Number the distinct values in ascending order, -1 for null or nothing; shape (rows,)."""
+    coded = values.combine_chunks().dictionary_encode()
+    order = pc.sort_indices(coded.dictionary)
+    place = np.empty(len(order), dtype=np.int32)
+    place[order.to_numpy()] = np.arange(len(order), dtype=np.int32)
+    numbers = pc.fill_null(coded.indices, -1).to_numpy(zero_copy_only=False)
+    known = numbers >= 0
+    result = np.full(len(numbers), -1, dtype=np.int32)
+    result[known] = place[numbers[known]]
+    result[pc.fill_null(pc.equal(values, ""), fill_value=False).to_numpy()] = -1
+    return result
 
-    All sellers with company are taken to list a product once; `sellers.find_exclusive` looks whether they do.
 
-    Raises:
-        ValueError: the vectors do not match the rows, or a product id repeats.
+def gram_incidence(texts: Sequence[str]) -> Indicators:
+    """Character n-grams of texts padded with a space, binary, by the code points of all texts at once."""
+    padded = np.frombuffer("".join(f" {text} \n" for text in texts).encode("utf-32-le"), dtype=np.uint32)
+    ends = padded == ord("\n")
+    row = np.cumsum(ends) - ends
+    code = np.zeros(max(len(padded) - GRAM + 1, 0), dtype=np.int64)
+    whole = np.ones(len(code), dtype=np.bool_)
+    for offset in range(GRAM):
+        part = slice(offset, offset + len(code))
+        code = (code << CHARACTER_BITS) | padded[part]
+        whole &= ~ends[part]
+    coded = pa.array(code[whole]).dictionary_encode()
+    found = coded.dictionary.to_numpy()
+    numbers = np.sort(found)
+    column = np.searchsorted(numbers, found)[coded.indices.to_numpy()]
+    matrix = sparse.csr_matrix(
+        (np.ones(len(column), np.float32), (row[: len(code)][whole], column)), shape=(len(texts), len(numbers))
+    )
+    matrix.sum_duplicates()
+    matrix.data[:] = 1.0
+    letters = [(numbers >> (CHARACTER_BITS * place)) & ((1 << CHARACTER_BITS) - 1) for place in reversed(range(GRAM))]
+    return Indicators(
+        matrix, ["".join(map(chr, gram)) for gram in zip(*(part.tolist() for part in letters), strict=True)]
+    )
+
+
+def term_lists(read: pa.Table) -> dict[str, Indicators]:
+    """The terms of every kind whose frequencies are known (`KINDS`)."""
+    shares = {"text_stems": "text_stems_share"}
+    held = {
+        kind: incidence(read.column(kind), read.column(shares[kind]) if kind in shares else None)
+        for kind in KINDS
+        if kind != "grams"
+    }
+    return held | {"grams": gram_incidence(read.column("text").to_pylist())}
+
+
+def take_statistics(
+    read: pa.Table, vectors: NDArray[np.float16], spellings: frozenset[str], rules: CandidateRules
+) -> Statistics:
+    """What is to be known of a catalogue; arguments as for `build_corpus`, and the spellings it was read by.
+
+    Which sellers list a product twice takes a corpus to tell (`sellers`).
     """
-    if len(vectors) != products.num_rows:
-        raise ValueError(f"products have {products.num_rows} rows, vectors {len(vectors)}: expected one per product")
-    order = pc.sort_indices(products.column("product_id")).to_numpy()
-    table = products.take(pa.array(order))
-    ids: list[str] = table.column("product_id").to_pylist()
-    if len(set(ids)) != len(ids):
-        repeated = next(a for a, b in itertools.pairwise(ids) if a == b)
-        raise ValueError(f"product id {repeated!r} occurs more than once: expected one row per product")
+    return Statistics(
+        offers=read.num_rows,
+        offerers=len(pc.unique(read.column("offerer"))),
+        counts={kind: count_terms(held) for kind, held in term_lists(read).items()},
+        spellings=spellings,
+        centres=pick_centres(vectors, rules.exact_vectors),
+    )
 
-    titles: list[str] = table.column("title").to_pylist()
-    brands = [tokenise(brand or "") for brand in table.column("brand").to_pylist()]
-    mpns = [[squash(mpn)] if mpn and squash(mpn) else [] for mpn in table.column("mpn").to_pylist()]
-    parsed = parse(
-        [APOSTROPHE.sub("", title) for title in titles],
-        [APOSTROPHE.sub("", text) if text else None for text in table.column("description").to_pylist()],
-        [brand + mpn for brand, mpn in zip(brands, mpns, strict=True)],
-        rules,
-    )
-    words = indicators([text.words for text in parsed.titles])
-    word_stems = indicators([set(stems(word, rules)) for word in words.terms])
-    text_words = indicators([(*t.words, *d.words) for t, d in zip(parsed.titles, parsed.descriptions, strict=True)])
-    descriptions = indicators([text.words for text in parsed.descriptions])
-    three_grams = indicators(grams([" ".join(text.words) for text in parsed.titles])).matrix
-    text_codes = indicators([(*t.codes, *d.codes) for t, d in zip(parsed.titles, parsed.descriptions, strict=True)])
-    text_stems = weighted_indicators(
-        [shares_of((*t.codes, *d.codes), rules) for t, d in zip(parsed.titles, parsed.descriptions, strict=True)]
-    )
-    stem_rarity = rarity(text_stems.matrix)
-    word_rarity, code_rarity = rarity(words.matrix), rarity(text_codes.matrix)
-    offerer = [
-        f"{source}\0{seller}"
-        for source, seller in zip(*(table.column(c).to_pylist() for c in ("source", "seller")), strict=True)
-    ]
-    seller = encode(pa.array(offerer, pa.string()))
+
+def build_corpus(read: pa.Table, vectors: NDArray[np.float16], statistics: Statistics) -> Corpus:
+    """Arrays of what was read of some offers, by what is known of a catalogue.
+
+    Args:
+        read: As `reading.READ`, ordered by product id.
+        vectors: Embeddings of the same rows.
+        statistics: What is known.
+    """
+    held = term_lists(read)
+    terms = {kind: Terms.of(held[kind], kind, statistics) for kind in KINDS}
+    word_names, code_names = terms["words"].names, terms["text_codes"].names
+    codes = incidence(read.column("codes")).columns_of(code_names)
+    offerers = read.column("offerer").to_pylist()
     return Corpus(
-        ids=ids,
-        titles=titles,
-        parsed=parsed,
-        seller=seller,
-        exclusive=np.full(len(ids), len(np.unique(seller)) > 1),
-        vectors=vectors[order],
-        words=words.matrix,
-        word_terms=words.terms,
-        word_stems=word_stems.matrix,
-        word_wholes=indicators([[word] for word in words.terms]).columns_of(word_stems.terms),
-        word_rarity=word_rarity,
-        word_vectors=unit_rows(scale_columns(words.matrix, word_rarity)),
-        gram_vectors=unit_rows(scale_columns(three_grams, rarity(three_grams))),
-        text_vectors=unit_rows(scale_columns(text_words.matrix, rarity(text_words.matrix))),
-        description_vectors=unit_rows(scale_columns(descriptions.matrix, rarity(descriptions.matrix))),
-        text_words=text_words.columns_of(words.terms),
-        codes=indicators([text.codes for text in parsed.titles]).columns_of(text_codes.terms),
-        text_codes=text_codes.matrix,
-        code_terms=text_codes.terms,
-        code_rarity=code_rarity,
-        stems=weighted_indicators([shares_of(t.codes, rules) for t in parsed.titles]).columns_of(text_stems.terms),
-        text_stems=(text_stems.matrix > 0).astype(np.float32),
-        stem_rarity=stem_rarity,
-        stem_vectors=unit_rows(scale_columns(text_stems.matrix, stem_rarity)),
-        brand=encode(pc.utf8_lower(table.column("brand"))),
-        described=np.array([bool(text.words) for text in parsed.descriptions], dtype=bool),
-        price=np.array([float(p) if p else np.nan for p in table.column("price").to_pylist()], dtype=np.float64),
-        currency=encode(table.column("currency")),
-        gtin=encode(table.column("gtin")),
-        condition=encode(pc.replace_substring(table.column("condition"), "unknown", "new")),
-        pack_size=table.column("pack_size").to_numpy().astype(np.int32),
-        dimensions=read_dimensions([fold(title) for title in titles], table.column("measures").to_pylist()),
+        ids=read.column("product_id").to_pylist(),
+        titles=read.column("title").to_pylist(),
+        texts=np.array(read.column("text").to_pylist(), dtype=object),
+        seller=encode(read.column("offerer")),
+        exclusive=statistics.list_once(offerers),
+        vectors=vectors,
+        words=terms["words"],
+        all_words=terms["text_words"],
+        description_words=terms["description_words"],
+        grams=terms["grams"],
+        numbers=terms["numbers"],
+        colours=incidence(read.column("colours")).matrix,
+        text_words=held["text_words"].columns_of(word_names),
+        text_codes=terms["text_codes"],
+        codes=codes,
+        own_codes=incidence(read.column("own_codes")).columns_of(code_names),
+        main_code=row_argmax(codes, by_weight(terms["text_codes"])),
+        text_stems=terms["text_stems"],
+        stems=incidence(read.column("stems"), read.column("stems_share")).columns_of(terms["text_stems"].names),
+        brand=encode(read.column("brand")),
+        described=pc.greater(pc.list_value_length(read.column("description_words")), 0).to_numpy(),
+        price=pc.fill_null(read.column("price"), float("nan")).to_numpy(),
+        currency=encode(read.column("currency")),
+        gtin=encode(read.column("gtin")),
+        condition=encode(read.column("condition")),
+        pack_size=read.column("pack_size").to_numpy(),
+        dimensions=dimensions_of(incidence(read.column("stated")), incidence(read.column("alike"))),
     )
+
+
+def by_weight(codes: Terms) -> Ints:
+    """Place of each code in the order of weight, then length, then spelling, shape (codes,)."""
+    lengths = np.fromiter(map(len, codes.names), dtype=np.int32, count=len(codes.names))
+    place = np.empty(len(lengths), dtype=np.int32)
+    # The names are ascending already.
+    place[np.lexsort((np.arange(len(lengths)), lengths, codes.rarity))] = np.arange(len(lengths), dtype=np.int32)
+    return place

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from assets.clusters.candidates import CHANNELS
-from assets.clusters.features import HARD_VETOES, VETOES, Features, compare, find_vetoes, is_hard
-from assets.clusters.matching import Matching, weigh_pairs
+from assets.clusters.features import HARD_VETOES, VETOES, Features, is_hard
+from assets.clusters.matching import Matching, compare_alone, weigh_pairs
 from assets.clusters.parsing import Text
 from assets.clusters.ports import Answer
 from assets.clusters.resolution import CONTRADICTION, Doubles
@@ -116,11 +116,9 @@ def explain_pairs(matching: Matching, pairs: Sequence[tuple[str, str]]) -> list[
             if product not in row_of:
                 raise KeyError(f"product {product!r} is not in the catalogue that was clustered")
     rows = np.array([sorted((row_of[one], row_of[other])) for one, other in pairs], dtype=np.int32).reshape(-1, 2)
-    left, right = rows.T
-    features = compare(matching.corpus, left, right)
-    strict = matching.rules.resolution.precision_first
-    vetoes = find_vetoes(matching.corpus, left, right, matching.rules.vetoes, precision_first=strict)
-    weighed = weigh_pairs(matching.comparison, matching.scores, matching.answers)
+    compared = compare_alone(matching.corpus, rows[:, 0], rows[:, 1], matching.rules)
+    features, vetoes = compared.features, compared.vetoes
+    weighed = weigh_pairs(matching.evidence.vetoes, matching.scores, matching.answers)
     return [
         _explain(
             matching, int(a), int(b), Features(features.names, features.values[[n]]), VETOES[vetoes[n]] or None, weighed
@@ -158,7 +156,7 @@ def _explain(
     groups = corpus.exclusion_groups()
     shared_seller = bool(np.intersect1d(groups[here], groups[there]).size) and not joined
     threshold = matching.rules.resolution.needed
-    vetoed_between = bool(is_hard(matching.comparison.vetoes[between]).any())
+    vetoed_between = bool(is_hard(matching.evidence.vetoes[between]).any())
     judgement = matching.answers.get(int(found[0])) if proposed else None
     decided = [pair for pair, said in matching.answers.items() if said is not Answer.UNSURE]
     beside = int(between[decided].sum()) - (judgement in (Answer.YES, Answer.NO))
@@ -172,9 +170,9 @@ def _explain(
     verdict = " ".join([verdict, *asides(None if decisive else judgement, agreed, beside)])
 
     def side(row: int, members: np.ndarray) -> Side:
-        return Side(
-            corpus.ids[row], corpus.titles[row], corpus.parsed.titles[row], tuple(corpus.ids[m] for m in members)
-        )
+        read = matching.offers.slice(row, 1).select(["words", "codes", "numbers", "colours"]).to_pylist()[0]
+        parsed = Text(**{name: tuple(terms) for name, terms in read.items()})
+        return Side(corpus.ids[row], corpus.titles[row], parsed, tuple(corpus.ids[m] for m in members))
 
     return Explanation(
         left=side(left, here),

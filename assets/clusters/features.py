@@ -20,17 +20,17 @@ from assets.clusters.matrices import (
     Floats,
     Ints,
     Matrix,
+    binary,
     dots,
     indicators,
-    rarity,
     row_sums,
     scale_columns,
     strongest_missing,
     strongest_shared,
 )
-from assets.clusters.parsing import fold, squash
-from assets.clusters.rules import VetoRules
-from assets.clusters.statements import NEUTRAL, RANKS, without_purpose
+from assets.clusters.parsing import stems
+from assets.clusters.rules import ParsingRules, VetoRules
+from assets.clusters.statements import NEUTRAL, RANKS
 
 #: Two prices that differ by more than this factor differ no less clearly than by it (natural logarithm).
 WIDEST_PRICE_GAP = 3.0
@@ -75,30 +75,32 @@ def text_features(corpus: Corpus, left: Ints, right: Ints) -> Columns:
     """How alike two titles read, and how much of each the other does not say."""
     from rapidfuzz import fuzz
 
-    weighted = scale_columns(corpus.words, corpus.word_rarity)
-    halved = scale_columns(corpus.words, np.sqrt(corpus.word_rarity))
+    words = corpus.words.matrix
+    weighted = corpus.words.weighted()
+    halved = scale_columns(words, np.sqrt(corpus.words.rarity))
+    word_vectors, gram_vectors = corpus.words.unit(), corpus.grams.unit()
     total = np.maximum(row_sums(weighted), 1e-6)
     shared = dots(halved, halved, left, right)
     unsaid = total[left] - shared, total[right] - shared
     missing = (
-        strongest_missing(weighted, corpus.words, left, right),
-        strongest_missing(weighted, corpus.words, right, left),
+        strongest_missing(weighted, words, left, right),
+        strongest_missing(weighted, words, right, left),
     )
     covered = (
         dots(weighted, corpus.text_words, left, right) / total[left],
         dots(weighted, corpus.text_words, right, left) / total[right],
     )
-    text = np.array([" ".join(t.words) for t in corpus.parsed.titles], dtype=object)
+    text = corpus.texts
     return {
-        "words_cosine": dots(corpus.word_vectors, corpus.word_vectors, left, right),
+        "words_cosine": dots(word_vectors, word_vectors, left, right),
         "words_contained": shared / np.minimum(total[left], total[right]),
         "words_shared": shared,
         "words_unsaid_both": np.minimum(*unsaid),
         "words_unsaid_most": np.maximum(*unsaid),
-        "rarest_shared": strongest_shared(weighted, corpus.words, left, right),
+        "rarest_shared": strongest_shared(weighted, words, left, right),
         "rarest_unsaid_both": np.minimum(*missing),
         "rarest_unsaid_most": np.maximum(*missing),
-        "grams_cosine": dots(corpus.gram_vectors, corpus.gram_vectors, left, right),
+        "grams_cosine": dots(gram_vectors, gram_vectors, left, right),
         "covered_least": np.minimum(*covered),
         "covered_most": np.maximum(*covered),
         "tokens_alike": fuzzy(fuzz.token_set_ratio, text[left], text[right]) / 100,
@@ -116,7 +118,8 @@ def meaning_features(corpus: Corpus, left: Ints, right: Ints) -> Columns:
         embedding[chunk] = np.einsum("ij,ij->i", vectors[left[chunk]], vectors[right[chunk]])
     both = corpus.described[left] & corpus.described[right]
     descriptions = np.zeros(len(left), dtype=np.float32)
-    descriptions[both] = dots(corpus.description_vectors, corpus.description_vectors, left[both], right[both])
+    described = corpus.description_words.unit()
+    descriptions[both] = dots(described, described, left[both], right[both])
     return {
         "embedding_cosine": embedding,
         "descriptions_cosine": descriptions,
@@ -125,10 +128,10 @@ def meaning_features(corpus: Corpus, left: Ints, right: Ints) -> Columns:
 
 
 def main_codes(corpus: Corpus) -> tuple[NDArray[np.object_], Floats]:
-    """The rarest code of each title (the longest of equally rare ones) and its rarity; "" and 0 without one."""
-    weight = {term: float(w) for term, w in zip(corpus.code_terms, corpus.code_rarity, strict=True)}
-    best = [max(t.codes, key=lambda c: (weight[c], len(c), c), default="") for t in corpus.parsed.titles]
-    return np.array(best, dtype=object), np.array([weight.get(code, 0.0) for code in best], dtype=np.float32)
+    """The main code of each title and its rarity; "" and 0 without one."""
+    # The last stands for none: it is where -1 leads.
+    names = np.array([*corpus.text_codes.names, ""], dtype=object)
+    return names[corpus.main_code], np.append(corpus.text_codes.rarity, np.float32(0))[corpus.main_code]
 
 
 def code_shape(code: str) -> str:
@@ -140,17 +143,16 @@ def code_features(corpus: Corpus, left: Ints, right: Ints) -> Columns:
     """Whether model codes agree, nearly agree or conflict, weighted by their rarity."""
     from rapidfuzz import distance, fuzz
 
-    weighted = scale_columns(corpus.codes, corpus.code_rarity)
+    weighted, text_codes = scale_columns(corpus.codes, corpus.text_codes.rarity), corpus.text_codes.matrix
     in_titles = strongest_shared(weighted, corpus.codes, left, right)
     in_texts = np.maximum(
-        strongest_shared(weighted, corpus.text_codes, left, right),
-        strongest_shared(weighted, corpus.text_codes, right, left),
+        strongest_shared(weighted, text_codes, left, right), strongest_shared(weighted, text_codes, right, left)
     )
     codes, weight = main_codes(corpus)
-    compact = np.array(["".join(t.words) for t in corpus.parsed.titles], dtype=object)
-    stems = scale_columns(corpus.stems, corpus.stem_rarity)
-    stem_in_right = strongest_shared(stems, corpus.text_stems, left, right)
-    stem_in_left = strongest_shared(stems, corpus.text_stems, right, left)
+    compact = np.array([text.replace(" ", "") for text in corpus.texts], dtype=object)
+    stems, text_stems = scale_columns(corpus.stems, corpus.text_stems.rarity), binary(corpus.text_stems.matrix)
+    stem_in_right = strongest_shared(stems, text_stems, left, right)
+    stem_in_left = strongest_shared(stems, text_stems, right, left)
     a, b = codes[left], codes[right]
     have_a, have_b = weight[left] > 0, weight[right] > 0
     both = have_a & have_b
@@ -183,8 +185,7 @@ def code_features(corpus: Corpus, left: Ints, right: Ints) -> Columns:
 
 def number_features(corpus: Corpus, left: Ints, right: Ints) -> Columns:
     """Numbers and measures that agree, conflict, or stand on one side only."""
-    numbers = indicators([t.numbers for t in corpus.parsed.titles]).matrix
-    weighted = scale_columns(numbers, np.sqrt(rarity(numbers)))
+    weighted = scale_columns(corpus.numbers.matrix, np.sqrt(corpus.numbers.rarity))
     total = row_sums(weighted.multiply(weighted))
     shared = dots(weighted, weighted, left, right)
     unsaid = total[left] - shared, total[right] - shared
@@ -216,7 +217,7 @@ def statement_features(corpus: Corpus, left: Ints, right: Ints) -> Columns:
 
 def offer_features(corpus: Corpus, left: Ints, right: Ints) -> Columns:
     """Colour, pack, identifiers and price."""
-    colours = indicators([t.colours for t in corpus.parsed.titles]).matrix
+    colours = corpus.colours
     coloured = row_sums(colours) > 0
     same_colour = dots(colours, colours, left, right) > 0
     both_gtin = (corpus.gtin[left] >= 0) & (corpus.gtin[right] >= 0)
@@ -253,16 +254,20 @@ def compare(corpus: Corpus, left: Ints, right: Ints) -> Features:
     return Features(names, values)
 
 
-def differ_in_numbers_alone(corpus: Corpus, left: Ints, right: Ints) -> NDArray[np.bool_]:
+def differ_in_numbers_alone(corpus: Corpus, left: Ints, right: Ints, parsing: ParsingRules) -> NDArray[np.bool_]:
     """Whether nothing but words with digits, or words for a rank, tells two titles apart, shape (pairs,).
 
     `Galaxy S23 black` and `Galaxy S24 black` are two products, and so are `iPhone 15 Pro` and `iPhone 15 Pro Max`.
     Where one title lacks what the other says, only a rank tells, for shops leave codes out; so they do with the endings
     of codes (`KDL50WF663` and `KDL50WF663BU` are one).
     """
-    words = scale_columns(corpus.words, np.array([w not in NEUTRAL for w in corpus.word_terms], dtype=np.float32))
-    ranks = np.array([word in RANKS for word in corpus.word_terms], dtype=np.bool_)
-    telling = ranks | np.array([any(map(str.isdigit, word)) for word in corpus.word_terms], dtype=np.bool_)
+    # Some offers hold few of the words of a whole catalogue.
+    used = np.unique(corpus.words.matrix.indices)
+    names = [corpus.words.names[column] for column in used.tolist()]
+    neutral = np.array([word in NEUTRAL for word in names], dtype=np.bool_)
+    words = scale_columns(corpus.words.matrix[:, used], (~neutral).astype(np.float32))
+    ranks = np.array([word in RANKS for word in names], dtype=np.bool_)
+    telling = ranks | np.array([any(map(str.isdigit, word)) for word in names], dtype=np.bool_)
     digits = scale_columns(words, telling.astype(np.float32))
     ranking = scale_columns(words, ranks.astype(np.float32))
 
@@ -281,8 +286,13 @@ def differ_in_numbers_alone(corpus: Corpus, left: Ints, right: Ints) -> NDArray[
     a, b = digits[left[found]], digits[right[found]]
     common = a.multiply(b)
     only_a, only_b = (a - common).tocsr(), (b - common).tocsr()
-    goes_on = (only_a @ corpus.word_wholes).multiply(only_b @ corpus.word_stems)
-    goes_on += (only_b @ corpus.word_wholes).multiply(only_a @ corpus.word_stems)
+    differing = np.unique(np.concatenate([only_a.indices, only_b.indices]))
+    only_a, only_b = only_a[:, differing], only_b[:, differing]
+    spelt = [names[column] for column in differing.tolist()]
+    parts = indicators([set(stems(word, parsing)) for word in spelt])
+    wholes = indicators([[word] for word in spelt]).columns_of(parts.terms)
+    goes_on = (only_a @ wholes).multiply(only_b @ parts.matrix)
+    goes_on += (only_b @ wholes).multiply(only_a @ parts.matrix)
     goes_on = row_sums(goes_on) > 0
     alone[found[goes_on]] = False
     return np.asarray(alone, dtype=np.bool_)
@@ -295,17 +305,18 @@ def offers_accessory(corpus: Corpus, left: Ints, right: Ints) -> NDArray[np.bool
     """
     result = corpus.dimensions["accessory"].contradicts(left, right)
     found = np.flatnonzero(result)
-    own: list[tuple[str, ...]] = [()] * len(corpus)
-    for row in np.union1d(left[found], right[found]).tolist():
-        named = squash(without_purpose(fold(corpus.titles[row])))
-        own[row] = tuple(code for code in corpus.parsed.titles[row].codes if code in named)
-    codes = indicators(own).matrix
-    result[found[dots(codes, codes, left[found], right[found]) > 0]] = False
+    result[found[dots(corpus.own_codes, corpus.own_codes, left[found], right[found]) > 0]] = False
     return result
 
 
 def find_vetoes(
-    corpus: Corpus, left: Ints, right: Ints, rules: VetoRules, *, precision_first: bool = False
+    corpus: Corpus,
+    left: Ints,
+    right: Ints,
+    rules: VetoRules,
+    *,
+    parsing: ParsingRules | None = None,
+    precision_first: bool = False,
 ) -> NDArray[np.uint8]:
     """Number of the veto (index into `VETOES`) that keeps each pair apart, 0 for none, shape (pairs,).
 
@@ -318,7 +329,8 @@ def find_vetoes(
         return np.asarray((a >= 0) & (b >= 0) & (a != b), dtype=np.bool_)
 
     if rules.numbers:
-        vetoes[differ_in_numbers_alone(corpus, left, right)] = VETOES.index("number")
+        alone = differ_in_numbers_alone(corpus, left, right, parsing or ParsingRules())
+        vetoes[alone] = VETOES.index("number")
     for name in rules.dimensions:
         if (dimension := corpus.dimensions.get(name)) is not None:
             vetoes[dimension.contradicts(left, right)] = VETOES.index("variant")
@@ -332,7 +344,7 @@ def find_vetoes(
     if rules.pack:
         vetoes[corpus.pack_size[left] != corpus.pack_size[right]] = VETOES.index("pack")
     if rules.colours:
-        colours = indicators([t.colours for t in corpus.parsed.titles]).matrix
+        colours = corpus.colours
         coloured = row_sums(colours) > 0
         vetoes[coloured[left] & coloured[right] & (dots(colours, colours, left, right) == 0)] = VETOES.index("colour")
     if rules.condition:

@@ -44,7 +44,7 @@ def open_pairs(matching: Matching) -> NDArray[np.bool_]:
     """Whether each pair is in the uncertain band and no conflict settles it, shape (pairs,)."""
     rules, probability = matching.rules.judging, matching.scores.probability
     uncertain = (probability >= rules.least) & (probability <= rules.most)
-    return np.asarray(uncertain & (matching.comparison.vetoes == 0), dtype=np.bool_)
+    return np.asarray(uncertain & (matching.evidence.vetoes == 0), dtype=np.bool_)
 
 
 def value_answers(matching: Matching, chosen: Positions) -> NDArray[np.float64]:
@@ -71,7 +71,7 @@ def cannot_join(matching: Matching, chosen: Positions) -> NDArray[np.bool_]:
     labels = matching.resolution.labels
     membership = memberships(labels, matching.corpus.exclusion_groups())
     a, b = labels[matching.candidates.left[chosen]], labels[matching.candidates.right[chosen]]
-    barred = np.unique(cluster_pairs(matching, np.flatnonzero(is_hard(matching.comparison.vetoes))))
+    barred = np.unique(cluster_pairs(matching, np.flatnonzero(is_hard(matching.evidence.vetoes))))
     return shares(membership, a, b) | np.isin(cluster_pairs(matching, chosen), barred)
 
 

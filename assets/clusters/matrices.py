@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 from scipy import sparse
 
@@ -58,6 +60,26 @@ def weighted_indicators(weights_of: Sequence[Mapping[str, float]]) -> Indicators
     return Indicators(matrix, vocabulary)
 
 
+def incidence(lists: pa.ChunkedArray, shares: pa.ChunkedArray | None = None) -> Indicators:
+    """The same of a column of lists of distinct strings; `shares` has the value of every term, 1 where not given."""
+    held = lists.combine_chunks() if isinstance(lists, pa.ChunkedArray) else lists
+    coded = pc.list_flatten(held).dictionary_encode()
+    order = pc.sort_indices(coded.dictionary)
+    place = np.empty(len(order), dtype=np.int32)
+    place[order.to_numpy()] = np.arange(len(order), dtype=np.int32)
+    values = np.ones(len(coded), np.float32) if shares is None else flattened(shares).to_numpy().copy()
+    offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(pc.list_value_length(held).to_numpy())])
+    columns = place[coded.indices.to_numpy(zero_copy_only=False)] if len(coded) else np.empty(0, np.int32)
+    matrix = sparse.csr_matrix((values, columns, offsets), shape=(len(held), len(order)))
+    matrix.sort_indices()
+    return Indicators(matrix, coded.dictionary.take(order).to_pylist())
+
+
+def flattened(lists: pa.ChunkedArray) -> pa.Array:
+    """The elements of all lists of a column."""
+    return pc.list_flatten(lists.combine_chunks() if isinstance(lists, pa.ChunkedArray) else lists)
+
+
 def symmetric(left: Ints, right: Ints, values: NDArray[np.floating[Any]], size: int) -> Matrix:
     """The values of pairs of rows, in both directions; shape (size, size)."""
     places = np.concatenate([left, right]), np.concatenate([right, left])
@@ -69,11 +91,9 @@ def frequency(matrix: Matrix) -> NDArray[np.int64]:
     return np.asarray(np.bincount(matrix.indices, minlength=matrix.shape[1]), dtype=np.int64)
 
 
-def rarity(matrix: Matrix) -> Floats:
-    """Inverse document frequency of each column between 0 (everybody has it) and 1 (one row has it)."""
-    rows = matrix.shape[0]
-    weights = np.log1p((rows + 1) / (frequency(matrix) + 1.0)) / np.log1p((rows + 1) / 2)
-    return np.asarray(weights, dtype=np.float32)
+def binary(matrix: Matrix) -> Matrix:
+    """1 where the matrix holds anything."""
+    return (matrix > 0).astype(np.float32)
 
 
 def scale_columns(matrix: Matrix, weights: Floats) -> Matrix:
@@ -93,6 +113,19 @@ def row_maxima(matrix: Matrix) -> Floats:
     result = np.zeros(compressed.shape[0], dtype=np.float32)
     if len(filled):
         result[filled] = np.maximum.reduceat(compressed.data, compressed.indptr[filled])
+    return result
+
+
+def row_argmax(matrix: Matrix, weights: Ints) -> Ints:
+    """Column of the largest weight among those that each row holds, -1 for an empty row; shape (rows,)."""
+    held = matrix.tocsr()
+    result = np.full(held.shape[0], -1, dtype=np.int32)
+    filled = np.flatnonzero(np.diff(held.indptr))
+    if len(filled):
+        largest = np.maximum.reduceat(weights[held.indices], held.indptr[filled])
+        column = np.empty(len(weights), dtype=np.int32)
+        column[weights] = np.arange(len(weights), dtype=np.int32)
+        result[filled] = column[largest]
     return result
 
 

@@ -14,10 +14,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
+from scipy.sparse.csgraph import connected_components
 
 from assets.clusters.matrices import Ints, Matrix, symmetric
 
 Doubles = NDArray[np.float64]
+#: Decimals of a mean weight that count, and by how much that may raise one.
+DECIMALS, ROUNDING = 9, 1e-9
 #: Weight of a pair that must not be: no number of good pairs outweighs one.
 NEVER = -1e6
 #: Weight of a pair that contradicts itself as variants do: it takes as much from a cluster as a sure pair gives.
@@ -92,7 +95,7 @@ def link(size: int, left: Ints, right: Ints, weight: Doubles, groups: Ints, thre
         edges = total.tocoo()
         a, b = edges.row.astype(np.int32), edges.col.astype(np.int32)
         # Rounded, so that the order of summation decides no tie.
-        closeness = np.round(edges.data / (members[a] * members[b]), 9)
+        closeness = np.round(edges.data / (members[a] * members[b]), DECIMALS)
         near = (a != b) & (closeness >= threshold)
         a, b, closeness = a[near], b[near], closeness[near]
         free = ~shares(membership, a, b)
@@ -126,6 +129,14 @@ def certainty(labels: Ints, left: Ints, right: Ints, probability: Doubles) -> tu
 def resolve(
     size: int, left: Ints, right: Ints, probability: Doubles, weight: Doubles, groups: Ints, threshold: float
 ) -> Resolution:
-    """Cluster by `weight`, and say by `probability` how sure each product's place is. Arguments as for `link`."""
-    labels = link(size, left, right, weight, groups, threshold)
+    """Cluster by `weight`, and say by `probability` how sure each product's place is. Arguments as for `link`.
+
+    No cluster reaches beyond products that are connected by pairs above the threshold, for a mean of smaller weights is
+    smaller: the other pairs, nearly all, need not be looked at.
+    """
+    strong = weight >= threshold - ROUNDING
+    graph = symmetric(left[strong], right[strong], np.ones(int(strong.sum())), size)
+    island = connected_components(graph, directed=False)[1]
+    near = island[left] == island[right]
+    labels = link(size, left[near], right[near], weight[near], groups, threshold)
     return Resolution(labels, *certainty(labels, left, right, probability))

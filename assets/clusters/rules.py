@@ -110,6 +110,7 @@ class CandidateRules:
         code_frequency: The same for codes.
         word_terms: Heaviest words of a query that search.
         gram_terms: The same for 3-grams.
+        slack: Neighbours kept beyond those that are proposed, to replace some that leave.
         least_similarity: Cosine over the searching terms alone below which a neighbour is none.
         friends: Neighbours that share a likely partner, though no search proposed them.
         friend_partners: Partners of each offer, the likeliest, through which friends are sought.
@@ -129,6 +130,7 @@ class CandidateRules:
     code_frequency: int = 30
     word_terms: int = 8
     gram_terms: int = 16
+    slack: int = 8
     least_similarity: float = 0.08
     friends: int = 8
     friend_partners: int = 40
@@ -136,6 +138,17 @@ class CandidateRules:
     exact_vectors: int = 20_000
     cells: int = 3
     block: int = 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FreezingRules:
+    """How long what is known of a catalogue serves.
+
+    Attributes:
+        growth: A catalogue that has grown or shrunk by this factor since is looked at anew, with a model of its own.
+    """
+
+    growth: float = 1.25
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -248,6 +261,7 @@ class MatchRules:
     """The matcher's whole configuration."""
 
     parsing: ParsingRules = ParsingRules()
+    freezing: FreezingRules = FreezingRules()
     candidates: CandidateRules = CandidateRules()
     sellers: SellerRules = SellerRules()
     vetoes: VetoRules = VetoRules()

@@ -30,6 +30,8 @@ from assets.clusters.rules import ScoringRules
 Doubles = NDArray[np.float64]
 #: Log-odds beyond which exponentials are cut off.
 STEEPEST = 30.0
+#: Log-odds from which a pair competes with others: two thirds of all candidates are less likely, by 1 to 3,000.
+LEAST_POSSIBLE = -8.0
 
 #: Log-odds per unit of a feature, before the catalogue has spoken; features not named weigh nothing. Fitted on folders
 #: whose truth is known, and judged by leaving one out, by `python -m benchmarks.prior`; only `gtin_agrees` is set by
@@ -116,9 +118,9 @@ class MatchModel:
         """Log-odds that each pair is one product, before rivals and vetoes, shape (pairs,)."""
         weights, result = self.vector(features.names), np.empty(len(features.values))
         for start in range(0, len(result), PAIRS_AT_ONCE):
-            # The product of float32 and float64 copies its rows in float64.
+            # Row by row: a product of matrices sums in an order that depends on how many rows it has.
             chunk = slice(start, start + PAIRS_AT_ONCE)
-            result[chunk] = features.values[chunk] @ weights + self.intercept
+            result[chunk] = (features.values[chunk] * weights).sum(axis=1) + self.intercept
         return result
 
     def to_json(self) -> str:
@@ -336,10 +338,10 @@ class Scores:
     probability: Doubles
 
 
-def score(
-    corpus: Corpus, pairs: Candidates, features: Features, vetoes: NDArray[np.uint8], model: MatchModel
-) -> Scores:
-    """Score all pairs."""
-    log_odds = model.log_odds(features)
-    contested = contest(corpus, pairs, np.where(vetoes > 0, -STEEPEST, log_odds), model.shift)
+def score(corpus: Corpus, pairs: Candidates, log_odds: Doubles, vetoes: NDArray[np.uint8], shift: float) -> Scores:
+    """Let the pairs compete by their log-odds, shape (pairs,)."""
+    contested = log_odds + shift
+    possible = np.flatnonzero((vetoes == 0) & (contested >= LEAST_POSSIBLE))
+    rivals = Candidates(pairs.left[possible], pairs.right[possible], pairs.channels[possible])
+    contested[possible] = contest(corpus, rivals, log_odds[possible], shift)
     return Scores(log_odds, contested, np.where(vetoes > 0, 0.0, expit(contested)))

@@ -3,24 +3,25 @@
 Belongs here: conversion, column by column. Not here: any computation of what they hold.
 """
 
-from types import MappingProxyType
-
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from scipy.special import logit
 
 from assets.clusters.candidates import CHANNELS, Candidates
 from assets.clusters.corpus import Corpus
 from assets.clusters.features import VETOES, Features
 from assets.clusters.identity import Identity
-from assets.clusters.matching import Answers, Comparison
+from assets.clusters.matching import Matching, compare_alone
 from assets.clusters.matrices import PAIRS_AT_ONCE
 from assets.clusters.resolution import Resolution
 from assets.clusters.schema import CANDIDATE_PAIRS, CLUSTER_EVENTS, MATCH_MODEL, PRODUCT_CLUSTERS, SCORED_PAIRS
-from assets.clusters.scoring import MatchModel, Scores
+from assets.clusters.scoring import MatchModel
 
 #: Contributions that would be printed as zero are left out of the evidence.
 EVIDENCE_DECIMALS = 3
+#: Pairs that are less likely by their features alone are told only where their offers are in one cluster.
+LEAST_TOLD = 0.01
 
 
 def pair_ids(corpus: Corpus, pairs: Candidates) -> tuple[pa.Array, pa.Array]:
@@ -59,16 +60,21 @@ def read_candidates(table: pa.Table, corpus: Corpus) -> Candidates:
     return Candidates(left[order], right[order], channels[order])
 
 
-def evidence_texts(features: Features, model: MatchModel) -> pa.ChunkedArray:
-    """Contribution of each feature to the log-odds, with the intercept, as JSON objects with sorted keys.
+def evidence_texts(matching: Matching) -> pa.ChunkedArray:
+    """Contribution of each feature to the log-odds of every pair, with the intercept, as JSON objects.
 
-    In chunks: the texts of all parts of all pairs at once are many times the memory of the matcher.
+    Empty where the pair is unlikely and its offers are in two clusters: nearly all candidates are such. In chunks, for
+    the texts of all parts of all pairs at once are many times the memory of the matcher.
     """
-    chunks = [
-        _evidence(Features(features.names, features.values[start : start + PAIRS_AT_ONCE]), model)
-        for start in range(0, len(features.values), PAIRS_AT_ONCE)
-    ]
-    return pa.chunked_array(chunks, pa.string())
+    pairs, labels = matching.candidates, matching.resolution.labels
+    told = (matching.evidence.log_odds >= logit(LEAST_TOLD)) | (labels[pairs.left] == labels[pairs.right])
+    chosen = np.flatnonzero(told)
+    texts = np.full(len(pairs), "{}", dtype=object)
+    for start in range(0, len(chosen), PAIRS_AT_ONCE):
+        chunk = chosen[start : start + PAIRS_AT_ONCE]
+        features = compare_alone(matching.corpus, pairs.left[chunk], pairs.right[chunk], matching.rules).features
+        texts[chunk] = _evidence(features, matching.model).to_pylist()
+    return pa.array(texts, pa.string())
 
 
 def _evidence(features: Features, model: MatchModel) -> pa.Array:
@@ -83,28 +89,23 @@ def _evidence(features: Features, model: MatchModel) -> pa.Array:
     return pc.binary_join_element_wise("{", body, "}", "")
 
 
-def scored_table(
-    corpus: Corpus,
-    pairs: Candidates,
-    comparison: Comparison,
-    scores: Scores,
-    model: MatchModel,
-    answers: Answers = MappingProxyType({}),
-) -> pa.Table:
+def scored_table(matching: Matching) -> pa.Table:
     """`SCORED_PAIRS`: one row per pair, vetoed ones included."""
-    left, right = pair_ids(corpus, pairs)
+    pairs = matching.candidates
+    left, right = pair_ids(matching.corpus, pairs)
     vetoes = pa.array([veto or None for veto in VETOES], pa.string())
+    version = pa.array([matching.model.version], pa.string())
     return SCORED_PAIRS.conform(
         pa.table(
             {
                 "left_id": left,
                 "right_id": right,
-                "probability": scores.probability,
-                "log_odds": scores.log_odds,
-                "veto": vetoes.take(pa.array(comparison.vetoes)),
-                "judgement": pa.array([answers.get(pair) for pair in range(len(pairs))], pa.string()),
-                "evidence": evidence_texts(comparison.features, model),
-                "model_version": pa.array([model.version], pa.string()).take(pa.array(np.zeros(len(pairs), np.int8))),
+                "probability": matching.scores.probability,
+                "log_odds": matching.scores.log_odds,
+                "veto": vetoes.take(pa.array(matching.evidence.vetoes)),
+                "judgement": pa.array([matching.answers.get(pair) for pair in range(len(pairs))], pa.string()),
+                "evidence": evidence_texts(matching),
+                "model_version": version.take(pa.array(np.zeros(len(pairs), np.int8))),
             }
         )
     )

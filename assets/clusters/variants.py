@@ -10,7 +10,7 @@ states nothing contradicts nobody.
 
 import json
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
@@ -18,7 +18,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from assets.clusters.matrices import Floats, Ints, Matrix, dots, indicators
+from assets.clusters.matrices import Floats, Indicators, Ints, Matrix, dots, indicators
 from assets.clusters.statements import (
     read_accessory,
     read_editions,
@@ -92,29 +92,41 @@ class Dimension:
         result[both] = (shared < self.stated[left[both]]) | (shared < self.stated[right[both]])
         return np.asarray(result, dtype=np.bool_)
 
+    def take(self, rows: Ints) -> "Dimension":
+        """The same of some products."""
+        return Dimension(self.stated[rows], self.values[rows], self.alike[rows])
+
     def _shared(self, left: Ints, right: Ints) -> tuple[NDArray[np.int64], Floats]:
         """Positions of the pairs that both state something, few of all, and how many values those share."""
         both = np.flatnonzero((self.stated[left] > 0) & (self.stated[right] > 0))
         return both, dots(self.values, self.alike, left[both], right[both])
 
 
-def named(values_of: Sequence[Iterable[str]]) -> Dimension:
-    """A dimension whose values are equal or not."""
-    matrix = indicators(values_of).matrix
-    return Dimension(np.diff(matrix.indptr).astype(np.int32), matrix, matrix)
+@dataclass(frozen=True, slots=True)
+class Statements:
+    """What one offer states: terms `dimension=value`, and those that are equal to one of them."""
+
+    stated: list[str]
+    alike: list[str]
 
 
-def measured(values_of: Sequence[Iterable[float]], misread: Sequence[float] = ()) -> Dimension:
-    """A dimension of positive quantities, equal within `TOLERANCE`, also where one is `misread` times the other."""
-    factors = [1.0, *misread, *(1 / factor for factor in misread)]
-    exact = indicators([{str(bucket(value)) for value in values if value > 0} for values in values_of])
-    wide = indicators(
-        [
-            {str(bucket(value * factor) + near) for value in values if value > 0 for factor in factors for near in NEAR}
-            for values in values_of
-        ]
-    )
-    return Dimension(np.diff(exact.matrix.indptr).astype(np.int32), exact.columns_of(wide.terms), wide.matrix)
+def state(folded_title: str, measures: str) -> Statements:
+    """Read what an offer states of its variant.
+
+    Args:
+        folded_title: The title, lower case, without accents.
+        measures: JSON object of quantities in base units, as in `cleaned_products.measures`.
+    """
+    stated = [f"{name}={value}" for name, read in READERS.items() for value in sorted(read(folded_title))]
+    alike = list(stated)
+    for name, quantities in json.loads(measures).items():
+        factors = [1.0, *MISREAD.get(name, ()), *(1 / factor for factor in MISREAD.get(name, ()))]
+        values = [value for value in as_list(quantities) if value > 0]
+        stated += dict.fromkeys(f"{name}={bucket(value)}" for value in values)
+        alike += dict.fromkeys(
+            f"{name}={bucket(value * factor) + near}" for value in values for factor in factors for near in NEAR
+        )
+    return Statements(stated, alike)
 
 
 def as_list(value: float | list[float] | None) -> list[float]:
@@ -124,17 +136,22 @@ def as_list(value: float | list[float] | None) -> list[float]:
     return value if isinstance(value, list) else [value]
 
 
-def read_dimensions(folded_titles: Sequence[str], measures: Sequence[str]) -> dict[str, Dimension]:
-    """Every dimension that some product states something in.
+def dimensions_of(stated: Indicators, alike: Indicators) -> dict[str, Dimension]:
+    """Every dimension that has a reader or in which some product states something, from the terms of `state`."""
+    names = [term.partition("=")[0] for term in alike.terms]
+    columns: dict[str, list[int]] = {name: [] for name in READERS}
+    for column, name in enumerate(names):
+        columns.setdefault(name, []).append(column)
+    values = stated.columns_of(alike.terms).tocsc()
+    equal = alike.matrix.tocsc()
+    found = {}
+    for name, chosen in columns.items():
+        exact = values[:, chosen].tocsr()
+        found[name] = Dimension(np.diff(exact.indptr).astype(np.int32), exact, equal[:, chosen].tocsr())
+    return found
 
-    Args:
-        folded_titles: Titles, lower case, without accents.
-        measures: JSON objects of quantities in base units, as in `cleaned_products.measures`.
-    """
-    stated = [json.loads(text) for text in measures]
-    names = sorted({name for values in stated for name in values})
-    quantities = {name: [as_list(values.get(name)) for values in stated] for name in names}
-    return {
-        **{name: measured(values, MISREAD.get(name, ())) for name, values in quantities.items()},
-        **{name: named([read(text) for text in folded_titles]) for name, read in READERS.items()},
-    }
+
+def read_dimensions(folded_titles: Sequence[str], measures: Sequence[str]) -> dict[str, Dimension]:
+    """The dimensions of some products; arguments as for `state`, one per product."""
+    read = [state(title, quantities) for title, quantities in zip(folded_titles, measures, strict=True)]
+    return dimensions_of(indicators([one.stated for one in read]), indicators([one.alike for one in read]))

@@ -13,8 +13,8 @@ from matcher_examples import vectors
 from scipy.special import logit
 
 from assets.clusters.candidates import Candidates
-from assets.clusters.features import VETOES, Features
-from assets.clusters.matching import Comparison, Matching, match, settle
+from assets.clusters.features import VETOES
+from assets.clusters.matching import Evidence, Matching, match, settle
 from assets.clusters.ports import Answer, Question, Ruling
 from assets.clusters.rules import JudgeRules, MatchRules
 from assets.clusters.scoring import Scores
@@ -71,7 +71,7 @@ def matching_of(
         blank,
         corpus=blank.corpus.with_exclusive(np.full(len(names), exclusive)),
         candidates=Candidates(left, right, np.ones(len(left), dtype=np.uint8)),
-        comparison=Comparison(Features((), np.zeros((len(left), 0), dtype=np.float32)), vetoes),
+        evidence=Evidence(log_odds, log_odds, vetoes),
         scores=Scores(log_odds, log_odds, probability),
     )
     return settle(made, {})

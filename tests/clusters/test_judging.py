@@ -178,9 +178,7 @@ def test_no_answer_breaks_what_nothing_outweighs(answers: list[Answer]) -> None:
 
 def test_every_scored_pair_says_how_it_was_judged() -> None:
     matching = answered(matching_of({("a:1", "b:1"): 0.3, ("a:2", "b:2"): 0.1}), a2_b2=Answer.YES)
-    table = scored_table(
-        matching.corpus, matching.candidates, matching.comparison, matching.scores, matching.model, matching.answers
-    )
+    table = scored_table(matching)
     assert table.column("judgement").to_pylist() == [None, "yes"]
     assert table.column("probability").to_pylist() == [0.3, 0.1]
 

@@ -23,7 +23,7 @@ from scipy.sparse.csgraph import connected_components
 from assets.clusters.checks import few_clusters_merged, no_giant_cluster
 from assets.clusters.cohesion import find_bridge
 from assets.clusters.identity import assign_ids
-from assets.clusters.matching import Matching, match, resolve_clusters, score_pairs
+from assets.clusters.matching import Matching, compare_pairs, match, resolve_clusters, score_pairs, weigh
 from assets.clusters.rules import MatchRules, ResolutionRules
 from assets.clusters.tables import pair_ids
 from assets.presentation import plain
@@ -37,7 +37,7 @@ SEED = 7
 #: Offers of a folder that take part at most.
 MOST_OFFERS = 4000
 READ = ("product_id", "source", "seller", "title", "description", "brand", "gtin", "mpn", "price", "currency")
-READ += ("condition", "pack_size", "measures")
+READ += ("condition", "pack_size", "measures", "product_digest", "text_hash")
 SCHEMA = pa.schema([CLEANED_PRODUCTS.arrow.field(name).with_nullable(True) for name in READ])
 
 
@@ -131,8 +131,10 @@ def slipped(matching: Matching, *, threshold: float = 0.2, intercept: float = 0.
     """The same pairs, scored and resolved by rules that slipped."""
     rules = MatchRules(resolution=ResolutionRules(threshold=threshold))
     model = dataclasses.replace(matching.model, intercept=matching.model.intercept + intercept)
-    scores = score_pairs(matching.corpus, matching.candidates, matching.comparison, model)
-    resolution = resolve_clusters(matching.corpus, matching.candidates, matching.comparison, scores, rules)
+    pairs = matching.candidates
+    evidence = weigh(compare_pairs(matching.corpus, pairs, rules), model)
+    scores = score_pairs(matching.corpus, pairs, evidence, model)
+    resolution = resolve_clusters(matching.corpus, pairs, evidence.vetoes, scores, rules)
     return dataclasses.replace(matching, scores=scores, resolution=resolution)
 
 

@@ -1,0 +1,127 @@
+"""A matching's state as one file: a zip of Arrow tables, each compressed by itself.
+
+Belongs here: the file's parts, and what makes a file of another time useless. Not here: where it lies (`ports`), what
+it is good for (`following`).
+
+The file holds nothing that could not be made again, and says by what it was made: other code, rules, or a broken file
+cost a matching from scratch and nothing else.
+"""
+
+import io
+import json
+import zipfile
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+import pyarrow as pa
+import xxhash
+
+from assets.clusters.candidates import SEARCHES, Candidates
+from assets.clusters.following import MatchState
+from assets.clusters.matching import Evidence
+from assets.clusters.neighbours import Neighbours
+from assets.clusters.reading import READ
+from assets.clusters.rules import MatchRules
+from assets.clusters.scoring import MatchModel
+from assets.clusters.statistics import Statistics
+
+COMPRESSION = "zstd"
+MADE_BY, MODEL = "made_by.txt", "model.json"
+
+
+class NotThisState(ValueError):
+    """A file is no state, or one that other code or other rules made."""
+
+
+def signature(code_version: str, rules: MatchRules) -> str:
+    """By what a state is made: the code and the rules, as a digest of 32 hex digits. A judge's rules change nothing."""
+    told = asdict(rules)
+    del told["judging"]
+    return xxhash.xxh3_128_hexdigest(json.dumps([code_version, told], sort_keys=True, default=list).encode())
+
+
+def pack(state: MatchState, made_by: str) -> bytes:
+    """The state as a file.
+
+    Args:
+        state: What is to be remembered.
+        made_by: The `signature` of the code and the rules.
+    """
+    pairs, evidence = state.candidates, state.evidence
+    parts = {
+        "offers": state.offers,
+        "statistics": state.statistics.to_table(),
+        "pairs": pa.table(
+            {
+                "left": pairs.left,
+                "right": pairs.right,
+                "channels": pairs.channels,
+                "prior": evidence.prior,
+                "log_odds": evidence.log_odds,
+                "vetoes": evidence.vetoes,
+            }
+        ),
+    }
+    for search, lists in state.neighbours.items():
+        parts[search] = pa.table({"row": lists.rows, "column": lists.columns, "score": lists.scores})
+        parts[f"{search}_whole"] = pa.table({"whole": lists.whole})
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
+        said = {MADE_BY: made_by.encode(), MODEL: state.model.to_json().encode()}
+        for name, part in (said | {f"{name}.arrow": _as_ipc(table) for name, table in parts.items()}).items():
+            # Without the time of day: the same state is the same file.
+            archive.writestr(zipfile.ZipInfo(name), part)
+    return file.getvalue()
+
+
+def unpack(data: bytes, made_by: str) -> MatchState:
+    """The state that a file holds.
+
+    Raises:
+        NotThisState: see there.
+    """
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            if (found := archive.read(MADE_BY).decode()) != made_by:
+                raise NotThisState(f"the state was made by other code or rules ({found}, now {made_by})")
+            parts = {name.removesuffix(".arrow"): archive.read(name) for name in archive.namelist()}
+        model = MatchModel.from_json(parts[MODEL].decode())
+        statistics = Statistics.from_table(_table(parts["statistics"]))
+        pairs = _arrays(parts["pairs"])
+        neighbours = {search: _lists(_arrays(parts[search]), _arrays(parts[f"{search}_whole"])) for search in SEARCHES}
+        offers = _table(parts["offers"]).cast(READ)
+    except (zipfile.BadZipFile, KeyError, ValueError, TypeError, pa.ArrowException) as error:
+        if isinstance(error, NotThisState):
+            raise
+        raise NotThisState(f"the file holds no state of a matching: {error}") from error
+    return MatchState(
+        offers=offers,
+        statistics=statistics,
+        model=model,
+        neighbours=neighbours,
+        candidates=Candidates(pairs["left"], pairs["right"], pairs["channels"]),
+        evidence=Evidence(pairs["prior"], pairs["log_odds"], pairs["vetoes"]),
+    )
+
+
+def _as_ipc(table: pa.Table) -> bytes:
+    sink = pa.BufferOutputStream()
+    options = pa.ipc.IpcWriteOptions(compression=COMPRESSION)
+    with pa.ipc.new_file(sink, table.schema, options=options) as writer:
+        writer.write_table(table.combine_chunks())
+    return bytes(sink.getvalue())
+
+
+def _lists(entries: Mapping[str, Any], rows: Mapping[str, Any]) -> Neighbours:
+    return Neighbours(entries["row"], entries["column"], entries["score"], rows["whole"])
+
+
+def _table(part: bytes) -> pa.Table:
+    return pa.ipc.open_file(pa.BufferReader(part)).read_all()
+
+
+def _arrays(part: bytes) -> dict[str, Any]:
+    table = _table(part)
+    # Copied: what Arrow lends cannot be written to.
+    return {name: table.column(name).to_numpy().copy() for name in table.column_names}

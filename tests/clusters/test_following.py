@@ -1,0 +1,139 @@
+"""A matching that follows its catalogue is that of a new one, to the last bit."""
+
+import io
+import zipfile
+from decimal import Decimal
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from matcher_examples import offers, vectors
+
+from assets.clusters.following import MatchState, follow, start, state_of
+from assets.clusters.keeping import NotThisState, pack, signature, unpack
+from assets.clusters.matching import Matching, match
+from assets.clusters.rules import CandidateRules, JudgeRules, MatchRules, VetoRules
+
+pytestmark = pytest.mark.laws
+
+SHOPS = "abc"
+MODELS = ("Sony DSC-W150", "Sony DSC-W170", "Bosch WAP28390GB", "Kingston Exodia 64GB", "Kingston Exodia 128GB")
+WORDS = ("digital camera", "camera red", "washing machine 8kg", "USB stick black", "new", "")
+#: Lists so short that every change moves somebody in or out, with little to spare.
+TIGHT = MatchRules(candidates=CandidateRules(words=3, grams=3, codes=2, vectors=2, descriptions=2, friends=2, slack=1))
+
+offer = st.tuples(
+    st.sampled_from(SHOPS),
+    st.integers(0, 9),
+    st.sampled_from(MODELS),
+    st.sampled_from(WORDS),
+    st.sampled_from((None, "9.99", "139.00")),
+    st.sampled_from((None, "A camera with 8 megapixels.", "Front loading, 1400 rpm.")),
+)
+catalogue = st.lists(offer, min_size=1, max_size=24)
+
+
+def table_of(rows: list[tuple[str, int, str, str, str | None, str | None]]) -> pa.Table:
+    """A catalogue in which the last word on an offer counts."""
+    last = {
+        f"{shop}:{number}": {
+            "product_id": f"{shop}:{number}",
+            "source": shop,
+            "title": f"{model} {words}".strip(),
+            "price": Decimal(price) if price else None,
+            "description": description,
+        }
+        for shop, number, model, words, price, description in rows
+    }
+    return offers(*last.values())
+
+
+def afresh(before: MatchState, table: pa.Table, rules: MatchRules) -> Matching:
+    """The matching from scratch, by the same statistics and model."""
+    return follow(start(before.statistics, before.model), table, vectors(table), rules=rules)
+
+
+def assert_same(one: Matching, other: Matching) -> None:
+    """Two matchings are the same, bit by bit."""
+    assert one.offers.equals(other.offers)
+    for name, arrays in {
+        "candidates": ("left", "right", "channels"),
+        "evidence": ("prior", "log_odds", "vetoes"),
+        "scores": ("contested", "probability"),
+        "resolution": ("labels", "confidence", "weakest"),
+    }.items():
+        for array in arrays:
+            ours, theirs = (getattr(getattr(matching, name), array) for matching in (one, other))
+            assert np.array_equal(ours, theirs), f"{name}.{array} differs"
+
+
+@settings(max_examples=60, deadline=None)
+@given(first=catalogue, later=st.lists(catalogue, min_size=1, max_size=4), tight=st.booleans())
+def test_a_matching_that_follows_is_that_of_a_new_one(
+    first: list[tuple[str, int, str, str, str | None, str | None]],
+    later: list[list[tuple[str, int, str, str, str | None, str | None]]],
+    tight: bool,
+) -> None:
+    """Offers come, change, change back, leave and come again, one or all at once."""
+    rules = TIGHT if tight else MatchRules()
+    table = table_of(first)
+    state = state_of(match(table, vectors(table), rules=rules))
+    for rows in later:
+        table = table_of(rows)
+        matching = follow(state, table, vectors(table), rules=rules)
+        assert_same(matching, afresh(state, table, rules))
+        state = state_of(matching)
+
+
+def test_a_new_catalogue_is_one_that_followed_from_nothing() -> None:
+    table = table_of([(shop, n, MODELS[n % 5], WORDS[n % 6], None, None) for shop in SHOPS for n in range(9)])
+    matching = match(table, vectors(table))
+    assert_same(matching, afresh(state_of(matching), table, MatchRules()))
+
+
+FEW = table_of([(shop, n, MODELS[n % 5], WORDS[n % 6], "9.99", "8 megapixels") for shop in SHOPS for n in range(4)])
+
+
+def test_a_state_that_was_kept_is_followed_like_one_that_was_not() -> None:
+    state = state_of(match(FEW, vectors(FEW)))
+    kept = unpack(pack(state, "us"), "us")
+    assert kept.model == state.model
+    assert kept.statistics.version == state.statistics.version
+    fewer = FEW.slice(2)
+    assert_same(
+        follow(kept, fewer, vectors(fewer), rules=MatchRules()),
+        follow(state, fewer, vectors(fewer), rules=MatchRules()),
+    )
+
+
+def test_the_same_state_is_the_same_file() -> None:
+    state = state_of(match(FEW, vectors(FEW)))
+    assert pack(state, "us") == pack(unpack(pack(state, "us"), "us"), "us")
+
+
+def without(name: str, data: bytes) -> bytes:
+    """The file without one of its parts."""
+    file = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(data)) as archive, zipfile.ZipFile(file, "w") as smaller:
+        for part in archive.namelist():
+            if part != name:
+                smaller.writestr(part, archive.read(part))
+    return file.getvalue()
+
+
+def test_a_file_that_is_no_state_of_ours_is_refused() -> None:
+    good = pack(state_of(match(FEW, vectors(FEW))), "us")
+    with pytest.raises(NotThisState, match="other code or rules"):
+        unpack(good, "them")
+    for bad in (b"", b"PK", good[: len(good) // 2], *(without(f"{part}.arrow", good) for part in ("pairs", "words"))):
+        with pytest.raises(NotThisState):
+            unpack(bad, "us")
+
+
+def test_a_state_is_of_its_code_and_of_every_rule_that_makes_it() -> None:
+    rules = MatchRules()
+    assert signature("1", rules) == signature("1", MatchRules(judging=JudgeRules(questions=9)))
+    others = {signature("2", rules), signature("1", TIGHT), signature("1", MatchRules(vetoes=VetoRules(colours=True)))}
+    assert len({*others, signature("1", rules)}) == 4
