@@ -36,6 +36,7 @@ from resources.parquet_io import ParquetIOManager
 from resources.pgvector_index import PgVectorIndex
 from resources.qdrant_embedded import QdrantEmbeddedIndex
 from resources.qdrant_server import QdrantServerIndex
+from resources.state_shelf import ObjectStateShelf
 from resources.tracking import MlflowTracking
 from resources.warehouse import Warehouse
 from sensors.catalogue import build_catalogue_sensor
@@ -154,6 +155,11 @@ class Parts:
         )
 
     @cached_property
+    def match_state(self) -> ObjectStateShelf:
+        """The state of the last matching, from which the next one goes on."""
+        return ObjectStateShelf(self.store, self.where.artifacts_bucket)
+
+    @cached_property
     def judge(self) -> ModelJudge | None:
         """Who decides uncertain pairs; nobody unless questions are allowed."""
         if self.language_model is None or not self.match_rules.judging.questions:
@@ -190,6 +196,7 @@ RESOURCES = {
     "qdrant": "qdrant",
     "writer": "language_model",
     "match_rules": "match_rules",
+    "match_state": "match_state",
     "judge": "judge",
     "tracking": "tracking",
     "dbt": "dbt",

@@ -47,7 +47,10 @@ def run(
         bool, typer.Option("--stay", help="Leave everything running afterwards, with Dagster's and MLflow's pages.")
     ] = False,
     force: Annotated[
-        bool, typer.Option("--force", help="Make the whole catalogue again even where nothing changed.")
+        bool,
+        typer.Option(
+            "--force", help="Make the whole catalogue again where nothing changed, its matching from scratch."
+        ),
     ] = False,
     as_json: Json = False,
 ) -> None:
@@ -161,7 +164,9 @@ def explain(
 
     with _platform() as platform:
         parts = platform.parts
-        explanation = explain_offers(parts.warehouse, parts.embedder, parts.match_rules, parts.judge, left, right)
+        explanation = explain_offers(
+            parts.warehouse, parts.embedder, parts.match_rules, parts.match_state.load(), parts.judge, left, right
+        )
     if plot_file is not None:
         from assets.clusters.plots import WATERFALL_HEIGHT, waterfalls
         from assets.presentation import png

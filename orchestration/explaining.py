@@ -10,14 +10,16 @@ from assets.catalogue import Catalogue, select, sql
 from assets.clusters.answers import CatalogueMemory
 from assets.clusters.consulting import recall
 from assets.clusters.explanation import Explanation, explain
-from assets.clusters.matching import match
+from assets.clusters.keeping import signature
 from assets.clusters.ports import PairJudge
+from assets.clusters.renewal import renew
 from assets.clusters.rules import MatchRules
 from assets.clusters.vectors import aligned_vectors
 from assets.embeddings.incremental import KnownVectors, assemble
 from assets.embeddings.ports import TextEmbedder
 from assets.embeddings.schema import EMBEDDED_TEXTS
 from assets.products.schema import CURRENT_PRODUCTS
+from assets.versions import code_version
 from orchestration.settings import UserError
 
 
@@ -26,9 +28,15 @@ class UnknownOffer(UserError):
 
 
 def explain_offers(
-    catalogue: Catalogue, embedder: TextEmbedder, rules: MatchRules, judge: PairJudge | None, left: str, right: str
+    catalogue: Catalogue,
+    embedder: TextEmbedder,
+    rules: MatchRules,
+    kept: bytes | None,
+    judge: PairJudge | None,
+    left: str,
+    right: str,
 ) -> Explanation:
-    """Match the current catalogue as the pipeline does and explain one pair.
+    """Match the current catalogue as the pipeline does, from the state it has kept, and explain one pair.
 
     The whole catalogue is matched, because a pair's score depends on its rivals. What the judge has answered is
     remembered; it is not asked again.
@@ -51,7 +59,8 @@ def explain_offers(
     kept = catalogue.read(sql("assets.embeddings", "known_vectors"), EMBEDDED_TEXTS, model_version=version)
     vectors = KnownVectors.of(kept, version)
     embeddings: pa.Table = assemble(products, vectors, version)
-    matching = match(products, aligned_vectors(products, embeddings), rules=rules)
+    made_by = signature(code_version("assets.clusters"), rules)
+    matching = renew(products, aligned_vectors(products, embeddings), kept, rules=rules, made_by=made_by).matching
     if judge is not None:
         matching = recall(matching, products, judge.name, CatalogueMemory(catalogue))
     return explain(matching, left, right)

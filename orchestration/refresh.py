@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from time import monotonic, sleep
+from types import MappingProxyType
 from typing import Literal
 
 import dagster as dg
@@ -20,6 +21,8 @@ from resources.batch_book import PostgresBatchBook
 from resources.landing_zone import LandingBucket
 from sensors.landing import look, release_lost_requests
 
+#: The step that matches, which may be told to do so from scratch.
+MATCH_STEP = "clusters__match"
 #: How often a running job's events are read, and how often another process's batches are looked at (seconds).
 POLL_SECONDS = 0.25
 #: How long to wait for batches that another process (the landing sensor) has taken on (seconds).
@@ -129,9 +132,10 @@ class Refresh:
                     return True
         return False
 
-    def update_catalogue(self, watch: Watcher, outcome: Outcome) -> None:
-        """Run the job of the whole catalogue."""
-        self._run(CATALOGUE.name, None, watch, outcome)
+    def update_catalogue(self, watch: Watcher, outcome: Outcome, *, from_scratch: bool = False) -> None:
+        """Run the job of the whole catalogue; its matching goes on from the last one unless told otherwise."""
+        told = {"ops": {MATCH_STEP: {"config": {"from_scratch": True}}}} if from_scratch else {}
+        self._run(CATALOGUE.name, None, watch, outcome, told)
 
     def standing_checks(self) -> list[Happening]:
         """Return every check as it was last evaluated (one of a batch: for the newest batch), for when nothing ran."""
@@ -153,7 +157,14 @@ class Refresh:
         run = self.instance.get_run_by_id(run_id)
         return run.tags.get("dagster/partition", run.job_name) if run is not None else run_id
 
-    def _run(self, job_name: str, batch_key: str | None, watch: Watcher, outcome: Outcome) -> None:
+    def _run(
+        self,
+        job_name: str,
+        batch_key: str | None,
+        watch: Watcher,
+        outcome: Outcome,
+        told: Mapping[str, object] = MappingProxyType({}),
+    ) -> None:
         job = self.definitions.resolve_job_def(job_name)
         run_id = dg.DagsterRun(job_name=job_name).run_id
         label = batch_key or job_name
@@ -163,7 +174,7 @@ class Refresh:
                 instance=self.instance,
                 partition_key=batch_key,
                 run_id=run_id,
-                run_config=QUIET,
+                run_config={**QUIET, **told},
                 tags={RUNNER_TAG: this_process()},
                 raise_on_error=False,
             )

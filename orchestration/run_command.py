@@ -76,7 +76,7 @@ def _refresh(platform: Platform, refresh: Refresh, feeds: Path | None, force: bo
     with _diverted(log), _StepDisplay(console) as display:
         refresh.take_in(display, outcome)
         if force or refresh.catalogue_is_due():
-            refresh.update_catalogue(display, outcome)
+            refresh.update_catalogue(display, outcome, from_scratch=force)
         else:
             console.print("Nothing new: the catalogue is up to date.")
     if outcome.failures:

@@ -11,6 +11,7 @@ from typing import Any
 
 import dagster as dg
 import pyarrow as pa
+from pydantic import Field
 
 from assets.catalogue import Catalogue
 from assets.clusters.answers import CatalogueMemory
@@ -18,11 +19,14 @@ from assets.clusters.applying import apply_clusters, retired_ids, stored_members
 from assets.clusters.consulting import Consultation, count_answers, judge_uncertain, judged_table
 from assets.clusters.doubts import Doubts, find_doubts
 from assets.clusters.explanation import Explanation, explain_pairs
+from assets.clusters.following import state_of
 from assets.clusters.identity import assign_ids
-from assets.clusters.matching import Matching, match
-from assets.clusters.ports import PairJudge, TruthShelf
+from assets.clusters.keeping import pack, signature
+from assets.clusters.matching import Matching
+from assets.clusters.ports import PairJudge, StateShelf, TruthShelf
 from assets.clusters.quality import TruthError, read_truth, score_clusters
 from assets.clusters.recording import EXPERIMENT, pictures_of, record_of
+from assets.clusters.renewal import renew
 from assets.clusters.rules import MatchRules
 from assets.clusters.schema import CANDIDATE_PAIRS, CLUSTER_EVENTS, MATCH_MODEL, PRODUCT_CLUSTERS, SCORED_PAIRS
 from assets.clusters.tables import candidate_table, cluster_table, model_table, scored_table
@@ -61,6 +65,14 @@ def _out(contract: Any, description: str, kinds: set[str], lineage: dg.TableColu
         owners=ML_OWNERS,
         kinds={"python", "parquet", *kinds},
         metadata=table_metadata(contract, lineage),
+    )
+
+
+class MatchConfig(dg.Config):
+    """What one run may be told."""
+
+    from_scratch: bool = Field(
+        default=False, description="Match the whole catalogue anew and learn a new model, whatever the last run left."
     )
 
 
@@ -114,15 +126,32 @@ def _out(contract: Any, description: str, kinds: set[str], lineage: dg.TableColu
 )
 def match_products(
     context: dg.AssetExecutionContext,
+    config: MatchConfig,
     embeddings: pa.Table,
     products: pa.Table,
     catalogue: dg.ResourceParam[Catalogue],
     tracking: dg.ResourceParam[ExperimentTracker],
     match_rules: dg.ResourceParam[MatchRules],
+    match_state: dg.ResourceParam[StateShelf],
     judge: dg.ResourceParam[PairJudge | None],
 ) -> Iterator[dg.Output[pa.Table]]:
-    """Match the whole current catalogue; the stages share one parsed corpus, so they are one step."""
-    matching = match(products, aligned_vectors(products, embeddings), rules=match_rules, progress=context.log.info)
+    """Match the current catalogue, from where the last run left off; the stages share one corpus, so they are one step.
+
+    The state is kept before anything is handed on: whichever state a run finds, its result is the same.
+    """
+    made_by = signature(CODE_VERSION, match_rules)
+    renewal = renew(
+        products,
+        aligned_vectors(products, embeddings),
+        None if config.from_scratch else match_state.load(),
+        rules=match_rules,
+        made_by=made_by,
+        from_scratch=config.from_scratch,
+        progress=context.log.info,
+    )
+    context.log.info(renewal.way)
+    matching = renewal.matching
+    match_state.keep(pack(state_of(matching), made_by))
     consultation = None
     if judge is not None:
         matching, consultation = judge_uncertain(matching, products, judge, CatalogueMemory(catalogue))
@@ -166,6 +195,7 @@ def match_products(
         "product_clusters",
         {
             "clusters": len(set(clusters.column("cluster_id").to_pylist())),
+            "way": renewal.way,
             "sizes": picture(pictures["cluster_sizes"]),
             "price spread": picture(pictures["price_spread"]),
             "least certain joins": preview(doubts.joins, rows=20),

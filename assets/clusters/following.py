@@ -22,6 +22,7 @@ from assets.clusters.corpus import build_corpus
 from assets.clusters.matching import (
     NOTHING,
     Evidence,
+    Following,
     Matching,
     Progress,
     Stages,
@@ -108,10 +109,10 @@ def follow(
     examined = partial(examine, corpus, rules=rules, model=before.model, prior=prior)
     with stage("features"):
         known = carry_over(before, change)
-        evidence = complete(known, pairs, len(corpus), examined)
+        evidence, new = complete(known, pairs, len(corpus), examined)
     with stage("friends"):
         friends = find_friends(corpus, pairs, evidence.prior, evidence.vetoes, rules)
-        theirs = complete(known, friends, len(corpus), examined)
+        theirs, newer = complete(known, friends, len(corpus), examined)
         pairs, order = merge(pairs, friends)
         evidence = evidence.join(theirs).take(order)
     with stage("scores"):
@@ -130,6 +131,7 @@ def follow(
         resolution=clusters,
         rules=rules,
         seconds=stage.seconds,
+        change=Following(int(change.revised.sum()), int((change.place < 0).sum()), new + newer),
     )
 
 
@@ -196,8 +198,10 @@ def carry_over(before: MatchState, change: Change) -> Known:
     return Known(left[kept], right[kept], before.evidence.take(kept))
 
 
-def complete(known: Known, pairs: Candidates, size: int, examine: Callable[[Ints, Ints], Evidence]) -> Evidence:
-    """The evidence of all pairs: what is known, and what `examine` finds of the others.
+def complete(
+    known: Known, pairs: Candidates, size: int, examine: Callable[[Ints, Ints], Evidence]
+) -> tuple[Evidence, int]:
+    """The evidence of all pairs, what is known and what `examine` finds of the others, and how many these are.
 
     Args:
         known: What is known.
@@ -217,4 +221,4 @@ def complete(known: Known, pairs: Candidates, size: int, examine: Callable[[Ints
         (new, examine(pairs.left[new], pairs.right[new])),
     ):
         result.prior[places], result.log_odds[places], result.vetoes[places] = part.prior, part.log_odds, part.vetoes
-    return result
+    return result, len(new)

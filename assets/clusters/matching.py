@@ -83,6 +83,21 @@ NOTHING: Final = Evidence(np.empty(0), np.empty(0), np.empty(0, dtype=np.uint8))
 
 
 @dataclass(frozen=True, slots=True)
+class Following:
+    """What a matching that followed another one had to look at.
+
+    Attributes:
+        came: Offers that are new, or not what they were.
+        left: Offers that are gone.
+        compared: Pairs of which the features were computed.
+    """
+
+    came: int
+    left: int
+    compared: int
+
+
+@dataclass(frozen=True, slots=True)
 class Matching:
     """The results of all stages. Rows are those of `corpus` (sorted product ids), pairs those of `candidates`.
 
@@ -99,6 +114,7 @@ class Matching:
         rules: The configuration.
         seconds: Wall time per stage.
         answers: What a judge said of pairs, where one was asked.
+        change: What it had to look at, where it followed another one.
     """
 
     offers: pa.Table
@@ -113,6 +129,7 @@ class Matching:
     rules: MatchRules
     seconds: Mapping[str, float]
     answers: Answers = field(default_factory=dict)
+    change: Following | None = None
 
     @property
     def labels(self) -> Mapping[str, int]:

@@ -1,4 +1,6 @@
-"""What the clusters stage needs from outside, beside the catalogue and the tracker: truth files, and a judge of pairs.
+"""What the clusters stage needs from outside, beside the catalogue and the tracker.
+
+Truth files, a shelf for the state of the last matching, and a judge of pairs.
 
 Belongs here: the protocols and the values they exchange. Not here: any implementation.
 """
@@ -19,6 +21,18 @@ class TruthShelf(Protocol):
 
     def truths(self) -> Iterator[tuple[str, bytes]]:
         """Yield key and content of every truth file."""
+        ...
+
+
+class StateShelf(Protocol):
+    """Keeps the state of the last matching, as a file. What it loses costs time and nothing else."""
+
+    def load(self) -> bytes | None:
+        """Return what was kept last; None where nothing is."""
+        ...
+
+    def keep(self, state: bytes) -> None:
+        """Keep a state in place of the last one."""
         ...
 
 

@@ -1,0 +1,86 @@
+"""Whether the catalogue's matching follows the last one, or is made from scratch.
+
+Belongs here: the decision, and the reason for it in words. Not here: matching, following, where a state is kept.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from assets.clusters.following import MatchState, follow
+from assets.clusters.keeping import NotThisState, unpack
+from assets.clusters.matching import Following, Matching, Progress, match
+from assets.clusters.rules import MatchRules
+
+
+@dataclass(frozen=True, slots=True)
+class Renewal:
+    """A matching of the catalogue of now.
+
+    Attributes:
+        matching: The matching.
+        way: How it was made and why, for people.
+    """
+
+    matching: Matching
+    way: str
+
+
+def renew(
+    products: pa.Table,
+    vectors: NDArray[np.float16],
+    kept: bytes | None,
+    *,
+    rules: MatchRules,
+    made_by: str,
+    from_scratch: bool = False,
+    progress: Progress | None = None,
+) -> Renewal:
+    """Match the catalogue of now, from where the last matching left off if that still serves.
+
+    It serves where the same code and rules made it, and the catalogue is not of another size than what is known of it.
+
+    Args:
+        products: Columns of `CLEANED_PRODUCTS`, one row per product.
+        vectors: Embeddings of the same rows, shape (n, dimensions), unit rows.
+        kept: The state that was kept, if any.
+        rules: The configuration.
+        made_by: The `signature` of the code and the rules of now.
+        from_scratch: Whether somebody wants everything anew, the model as well.
+        progress: Told the name of each stage as it begins.
+
+    Raises:
+        ValueError: the vectors do not match the rows, or a product id repeats.
+    """
+    state, reason = usable(kept, products, rules, made_by)
+    if from_scratch or state is None:
+        matching = match(products, vectors, rules=rules, progress=progress)
+        why = "it was asked for" if from_scratch else reason
+        return Renewal(matching, f"from scratch, with a model of its own: {why}")
+    matching = follow(state, products, vectors, rules=rules, progress=progress)
+    change = matching.change or Following(0, 0, 0)
+    return Renewal(
+        matching,
+        f"followed the last one: {change.came:,} offers came or changed, {change.left:,} left, "
+        f"{change.compared:,} of {len(matching.candidates):,} pairs were compared",
+    )
+
+
+def usable(kept: bytes | None, products: pa.Table, rules: MatchRules, made_by: str) -> tuple[MatchState | None, str]:
+    """The state that was kept, if it serves, and otherwise why not."""
+    if kept is None:
+        return None, "no earlier matching is kept"
+    try:
+        state = unpack(kept, made_by)
+    except NotThisState as error:
+        return None, str(error)
+    offerers = products.select(["source", "seller"]).group_by(["source", "seller"]).aggregate([]).num_rows
+    if state.statistics.is_outgrown(products.num_rows, offerers, rules.freezing):
+        known = state.statistics
+        return None, (
+            f"{products.num_rows:,} offers of {offerers:,} sellers are no longer the {known.offers:,} of "
+            f"{known.offerers:,} that the model was learned from"
+        )
+    return state, ""
