@@ -5,7 +5,7 @@ Belongs here: tables and lines made of finished values. Not here: finding the va
 
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console, Group
 from rich.markup import escape
@@ -17,6 +17,9 @@ from assets.clusters.explanation import Explanation
 from assets.embeddings.ports import Neighbour
 from orchestration.refresh import Happening
 from orchestration.report import Cluster, Figures
+
+if TYPE_CHECKING:
+    from benchmarks.incremental import Cost
 
 STAGES = ("start-up", "listings", "products", "embeddings", "clusters", "summaries", "marts", "total")
 #: Length of the longest bar of a waterfall, in characters: with the figures before it, a line of 80.
@@ -182,6 +185,32 @@ def matching_table(results: Sequence[Mapping[str, Any]]) -> Table:
     for result in results:
         table.add_row(*(form.format(result[name]) for name, (_, form) in MATCHING_COLUMNS.items()))
     return table
+
+
+def incremental_table(cost: "Cost") -> Table:
+    """Return what a batch costs beside the whole catalogue: a row per stage."""
+    table = Table(
+        title=f"{cost.folder}: {cost.offers:,} offers, {cost.changed:,} changed by the batch; seconds",
+        caption=f"texts embedded: {cost.embedded:,}; pairs compared: {cost.compared:,} of {cost.pairs:,}\n"
+        f"state kept: {cost.state_mb:,.0f} MB; peak: {cost.peak_mb:,.0f} MB\n"
+        f"a batch that changes nothing: {cost.noop_seconds:.2f} s\n"
+        f"the batch left what matching from nothing gives: {'yes' if cost.equal else 'NO'}",
+        title_justify="left",
+        caption_justify="left",
+        box=None,
+        padding=(0, 2, 0, 0),
+    )
+    for heading in ("stage", "whole", "batch", "share"):
+        table.add_column(heading, justify="left" if heading == "stage" else "right", min_width=14)
+    for stage in {**cost.full_stages, **cost.incremental_stages}:
+        whole, part = cost.full_stages.get(stage), cost.incremental_stages.get(stage)
+        table.add_row(stage, *("" if spent is None else f"{spent:.2f}" for spent in (whole, part)), _share(part, whole))
+    table.add_row("all", f"{cost.full_seconds:.2f}", f"{cost.incremental_seconds:.2f}", f"{cost.ratio:.2%}")
+    return table
+
+
+def _share(part: float | None, whole: float | None) -> str:
+    return f"{part / whole:.2%}" if part is not None and whole else ""
 
 
 def growth_table(growth: Mapping[str, Any]) -> Table:

@@ -83,8 +83,7 @@ def unpack(data: bytes, made_by: str) -> MatchState:
     """
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            if (found := archive.read(MADE_BY).decode()) != made_by:
-                raise NotThisState(f"the state was made by other code or rules ({found}, now {made_by})")
+            _require(archive, made_by)
             parts = {name.removesuffix(".arrow"): archive.read(name) for name in archive.namelist()}
         model = MatchModel.from_json(parts[MODEL].decode())
         statistics = Statistics.from_table(_table(parts["statistics"]))
@@ -103,6 +102,29 @@ def unpack(data: bytes, made_by: str) -> MatchState:
         candidates=Candidates(pairs["left"], pairs["right"], pairs["channels"]),
         evidence=Evidence(pairs["prior"], pairs["log_odds"], pairs["vetoes"]),
     )
+
+
+def kept_digests(data: bytes, made_by: str) -> pa.Table:
+    """The columns `product_id` and `digest` of the offers of a state, ordered by product id.
+
+    Raises:
+        NotThisState: see there.
+    """
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            _require(archive, made_by)
+            part = archive.read("offers.arrow")
+        chosen = [READ.get_field_index(name) for name in ("product_id", "digest")]
+        options = pa.ipc.IpcReadOptions(included_fields=chosen)
+        table = pa.ipc.open_file(pa.BufferReader(part), options=options).read_all()
+    except (zipfile.BadZipFile, KeyError, pa.ArrowException) as error:
+        raise NotThisState(f"the file holds no state of a matching: {error}") from error
+    return table.cast(pa.schema([(name, pa.string()) for name in table.column_names])).combine_chunks()
+
+
+def _require(archive: zipfile.ZipFile, made_by: str) -> None:
+    if (found := archive.read(MADE_BY).decode()) != made_by:
+        raise NotThisState(f"the state was made by other code or rules ({found}, now {made_by})")
 
 
 def _as_ipc(table: pa.Table) -> bytes:

@@ -152,6 +152,12 @@ def as_column(values: Sequence[object] | pa.ChunkedArray, kind: pa.DataType) -> 
     return values.cast(kind) if isinstance(values, pa.ChunkedArray) else pa.array(values, kind)
 
 
+def catalogue_digests(products: pa.Table) -> pa.Table:
+    """Columns `product_id` and `digest` of all products, ordered by product id."""
+    table = pa.table({"product_id": products.column("product_id"), "digest": digest_of(products)})
+    return table.sort_by("product_id").combine_chunks()
+
+
 def digest_of(products: pa.Table) -> pa.ChunkedArray:
     """Digest of every product with its embedding: where it is the same, so is everything that is read."""
     both = pc.binary_join_element_wise(products.column("product_digest"), products.column("text_hash"), " ")

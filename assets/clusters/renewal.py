@@ -10,8 +10,9 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from assets.clusters.following import MatchState, follow
-from assets.clusters.keeping import NotThisState, unpack
+from assets.clusters.keeping import NotThisState, kept_digests, unpack
 from assets.clusters.matching import Following, Matching, Progress, match
+from assets.clusters.reading import catalogue_digests
 from assets.clusters.rules import MatchRules
 
 
@@ -66,6 +67,22 @@ def renew(
         f"followed the last one: {change.came:,} offers came or changed, {change.left:,} left, "
         f"{change.compared:,} of {len(matching.candidates):,} pairs were compared",
     )
+
+
+def is_current(kept: bytes | None, products: pa.Table, made_by: str) -> bool:
+    """Whether the kept state is of these very products, made by the same code and rules: then there is nothing to do.
+
+    Args:
+        kept: The state that was kept, if any.
+        products: Columns `product_id`, `product_digest` and `text_hash` of the catalogue of now.
+        made_by: The `signature` of the code and the rules of now.
+    """
+    if kept is None:
+        return False
+    try:
+        return bool(kept_digests(kept, made_by).equals(catalogue_digests(products)))
+    except NotThisState:
+        return False
 
 
 def usable(kept: bytes | None, products: pa.Table, rules: MatchRules, made_by: str) -> tuple[MatchState | None, str]:

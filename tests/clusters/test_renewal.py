@@ -8,7 +8,7 @@ from matcher_examples import offers, vectors
 
 from assets.clusters.following import state_of
 from assets.clusters.keeping import pack
-from assets.clusters.renewal import Renewal, renew
+from assets.clusters.renewal import Renewal, is_current, renew
 from assets.clusters.rules import MatchRules
 
 
@@ -68,3 +68,13 @@ def test_a_first_rival_makes_a_catalogue_of_one_seller_another() -> None:
 
 def test_somebody_may_want_it_from_scratch(kept: bytes) -> None:
     assert "it was asked for" in renewed(catalogue(20), kept, from_scratch=True).way
+
+
+def test_a_catalogue_that_has_not_changed_is_known_at_once(kept: bytes) -> None:
+    same = catalogue(20)
+    assert is_current(kept, same.take(list(reversed(range(same.num_rows)))), "us")
+    assert not is_current(kept, same.slice(1), "us")
+    assert not is_current(kept, catalogue(21), "us")
+    assert not is_current(kept, same, "them")
+    assert not is_current(kept[:100], same, "us")
+    assert not is_current(None, same, "us")

@@ -1,0 +1,267 @@
+"""What a change of the catalogue costs, beside the whole catalogue, in one run.
+
+Belongs here: a large catalogue made of one folder, a batch that changes a share of it, and both measured. Not here:
+printing, how a matching follows (`assets.clusters.following`).
+
+Measured is the work from cleaned products to clusters and the state that is kept: texts are embedded, neighbours found,
+pairs compared, clusters made. Intake, PostgreSQL and Dagster are left out of both sides, and so is the cleaning, which
+is done per batch.
+"""
+
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from assets.clusters.following import follow, start, state_of
+from assets.clusters.keeping import pack
+from assets.clusters.matching import Matching
+from assets.clusters.quality import read_truth
+from assets.clusters.renewal import is_current, renew
+from assets.clusters.rules import MatchRules
+from assets.embeddings.ports import TextEmbedder
+from assets.products.fingerprints import embedding_text, product_digest, text_hash
+from benchmarks.matching import (
+    MEBIBYTE,
+    TRUTH,
+    clean_feeds,
+    peak_memory,
+    product_embedder,
+    read_feeds,
+    require_benchmark,
+)
+from benchmarks.scale import ScaleRules, grow
+
+MADE_BY = "benchmark"
+Vectors = dict[str, NDArray[np.float16]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchRules:
+    """What the batch does: the share of the catalogue that each kind of change touches.
+
+    Attributes:
+        repriced: Offers of another price.
+        retitled: Offers of another title.
+        new: Offers that were not there.
+        delisted: Offers that are gone.
+        seed: Which offers.
+    """
+
+    repriced: float = 0.004
+    retitled: float = 0.002
+    new: float = 0.002
+    delisted: float = 0.002
+    seed: int = 7
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cost:
+    """Figures of one benchmark; times in seconds of wall time.
+
+    Attributes:
+        folder: Name of the folder.
+        offers: Offers in the catalogue.
+        changed: Offers that the batch added, changed or took away.
+        full_seconds: The whole catalogue from nothing.
+        incremental_seconds: The batch.
+        ratio: The second by the first.
+        noop_seconds: A batch that changes nothing.
+        equal: Whether the batch left the very clusters, pairs and probabilities of a matching from nothing.
+        embedded: Texts that the batch had to embed.
+        compared: Pairs that it had to compare, of `pairs`.
+        pairs: Candidate pairs.
+        full_stages: Where the time of the whole went.
+        incremental_stages: Where the time of the batch went.
+        state_mb: Size of the state that is kept, in MiB.
+        peak_mb: Largest resident memory of the process, in MiB.
+    """
+
+    folder: str
+    offers: int
+    changed: int
+    full_seconds: float
+    incremental_seconds: float
+    ratio: float
+    noop_seconds: float
+    equal: bool
+    embedded: int
+    compared: int
+    pairs: int
+    full_stages: dict[str, float]
+    incremental_stages: dict[str, float]
+    state_mb: float
+    peak_mb: float
+
+
+def benchmark_incremental(
+    folder: Path,
+    *,
+    offers: int = 100_000,
+    batch: BatchRules | None = None,
+    rules: MatchRules | None = None,
+    cache: Path | None = None,
+    embedder: Callable[[Path], TextEmbedder] | None = None,
+    progress: Callable[[str], None] | None = None,
+) -> Cost:
+    """Make a catalogue, match it, change it, and match it again.
+
+    Args:
+        folder: Folder with `feeds.yaml`, feeds and `truth.csv`.
+        offers: Offers of the catalogue; more than the folder holds are respelt copies.
+        batch: What the batch does.
+        rules: The matcher's configuration.
+        cache: Where the embedder keeps its exported model; no vectors are kept.
+        embedder: Makes the embedder, given a folder for its own files; the product's own by default.
+        progress: Told what is being done.
+
+    Raises:
+        NotABenchmark: the folder holds no benchmark.
+        TruthError: its truth file cannot be used.
+    """
+    require_benchmark(folder)
+    tell, rules, batch = progress or (lambda news: None), rules or MatchRules(), batch or BatchRules()
+    with tempfile.TemporaryDirectory() as name:
+        tell(f"making {offers:,} offers of {folder.name}")
+        products = clean_feeds(read_feeds(folder, Path(name)))
+        truth = read_truth((folder / TRUTH).read_bytes(), str(folder / TRUTH))
+        everybody, _ = grow(products, truth, offers, ScaleRules())
+        before, after = change(everybody, batch)
+        model = (embedder or product_embedder)(cache or Path(name))
+        model.embed(["warm"])
+
+        known: Vectors = {}
+        full = Watch()
+        embed_missing(before, model, known, tell)
+        full.lap("embed")
+        tell("matching the whole catalogue")
+        first = renew(before, vectors_of(before, known), None, rules=rules, made_by=MADE_BY)
+        full.laps |= first.matching.seconds
+        kept = pack(state_of(first.matching), MADE_BY)
+        full.stop("state")
+        del first
+
+        idle = Watch()
+        if not is_current(kept, before, MADE_BY):
+            raise AssertionError("a catalogue that has not changed is taken for another")
+        idle.stop("compare digests")
+
+        tell("matching what the batch changed")
+        part = Watch()
+        embedded = embed_missing(after, model, known, tell)
+        part.lap("embed")
+        second = renew(after, vectors_of(after, known), kept, rules=rules, made_by=MADE_BY)
+        part.laps |= second.matching.seconds
+        kept = pack(state_of(second.matching), MADE_BY)
+        part.stop("state")
+
+        tell("matching the whole again, to compare")
+        matching, changed = second.matching, second.matching.change
+        again = follow(start(matching.statistics, matching.model), after, vectors_of(after, known), rules=rules)
+    return Cost(
+        folder=folder.name,
+        offers=after.num_rows,
+        changed=changed.came + changed.left if changed else after.num_rows,
+        full_seconds=full.seconds,
+        incremental_seconds=part.seconds,
+        ratio=round(part.seconds / full.seconds, 4),
+        noop_seconds=idle.seconds,
+        equal=is_same(matching, again),
+        embedded=embedded,
+        compared=changed.compared if changed else len(matching.candidates),
+        pairs=len(matching.candidates),
+        full_stages=full.rounded(),
+        incremental_stages=part.rounded(),
+        state_mb=round(len(kept) / MEBIBYTE, 1),
+        peak_mb=round(peak_memory() / MEBIBYTE, 1),
+    )
+
+
+class Watch:
+    """Wall time from its making, and its parts."""
+
+    seconds: float
+
+    def __init__(self) -> None:
+        self.laps: dict[str, float] = {}
+        self._began = self._lap = time.perf_counter()
+
+    def lap(self, name: str) -> None:
+        """Note what has passed since the last lap."""
+        now = time.perf_counter()
+        self.laps[name], self._lap = now - self._lap, now
+
+    def stop(self, name: str) -> None:
+        """End; what no lap has told of is the last."""
+        whole = time.perf_counter() - self._began
+        self.laps[name] = whole - sum(self.laps.values())
+        self.seconds = round(whole, 3)
+
+    def rounded(self) -> dict[str, float]:
+        """The laps, to milliseconds."""
+        return {name: round(seconds, 3) for name, seconds in self.laps.items()}
+
+
+def change(everybody: pa.Table, batch: BatchRules) -> tuple[pa.Table, pa.Table]:
+    """The catalogue before the batch and after it, both cut from `everybody`."""
+    size = everybody.num_rows
+    order = np.random.default_rng(batch.seed).permutation(size)
+    counts = [int(share * size) for share in (batch.new, batch.delisted, batch.retitled, batch.repriced)]
+    new, gone, retitled, repriced = np.split(order[: sum(counts)], np.cumsum(counts)[:-1])
+    before, after = np.ones(size, dtype=np.bool_), np.ones(size, dtype=np.bool_)
+    before[new] = after[gone] = False
+    touched = np.sort(np.concatenate([retitled, repriced]))
+    rows = everybody.take(pa.array(touched)).to_pylist()
+    for place, row in zip(touched.tolist(), rows, strict=True):
+        if place in set(retitled.tolist()):
+            row["title"] = f"{row['title']} {place % 97}"
+            row["embedding_text"] = embedding_text(row["title"], row["brand"])
+            row["text_hash"] = text_hash(row["embedding_text"])
+        else:
+            row["price"] = (row["price"] or Decimal(place % 1000)) + 1
+        row["product_digest"] = product_digest(row)
+    others = np.ones(size, dtype=np.bool_)
+    others[touched] = False
+    kept = everybody.filter(pa.array(others & after))
+    return everybody.filter(pa.array(before)), pa.concat_tables([kept, pa.Table.from_pylist(rows, everybody.schema)])
+
+
+def embed_missing(products: pa.Table, model: TextEmbedder, known: Vectors, tell: Callable[[str], None]) -> int:
+    """Embed the texts that no vector is known of, and return how many that were."""
+    texts: list[str] = pc.unique(products.column("embedding_text")).to_pylist()
+    missing = [text for text in texts if text not in known]
+    done = 0
+
+    def report(more: int) -> None:
+        nonlocal done
+        done += more
+        tell(f"{done:,} of {len(missing):,} texts embedded")
+
+    if missing:
+        known |= zip(missing, model.embed(missing, progress=report), strict=True)
+    return len(missing)
+
+
+def vectors_of(products: pa.Table, known: Vectors) -> NDArray[np.float16]:
+    """One vector per product, shape (n, dimensions)."""
+    return np.stack([known[text] for text in products.column("embedding_text").to_pylist()])
+
+
+def is_same(one: Matching, other: Matching) -> bool:
+    """Whether two matchings have the same clusters, pairs and probabilities, to the last bit."""
+    values: list[tuple[Any, Any]] = [
+        (one.corpus.ids, other.corpus.ids),
+        (one.candidates.left, other.candidates.left),
+        (one.candidates.right, other.candidates.right),
+        (one.scores.probability, other.scores.probability),
+        (one.resolution.labels, other.resolution.labels),
+    ]
+    return all(np.array_equal(a, b) for a, b in values)
