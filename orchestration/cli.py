@@ -276,7 +276,7 @@ def incremental(
 
     The batch gives 0.4% of the offers another price and 0.2% another title, brings 0.2% and takes 0.2% away. Both are
     measured from cleaned products to clusters, embeddings included, and the outcome is compared with that of matching
-    the changed catalogue from nothing. Most of the time, some minutes for 100,000 offers, goes into embedding them once.
+    the changed catalogue from nothing. Most of the time, some minutes for 100,000 offers, goes into embedding them.
     Needs no servers.
     """
     from benchmarks.incremental import benchmark_incremental
