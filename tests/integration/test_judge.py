@@ -1,6 +1,7 @@
 """The judge through the wire and through PostgreSQL: a server that knows the truth of the samples decides pairs."""
 
 import json
+import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import replace
@@ -29,6 +30,9 @@ from assets.products.schema import CURRENT_PRODUCTS
 from assets.tracking import ModelVersion, RunRecord
 from benchmarks.judge import NoMemory
 from benchmarks.matching import clean_feeds, judge, read_feeds
+from orchestration.settings import Endpoints
+from resources.object_store import ObjectStore
+from resources.state_shelf import ObjectStateShelf
 from resources.warehouse import Warehouse
 
 SAMPLES = Path(__file__).resolve().parents[2] / "samples"
@@ -168,8 +172,17 @@ class Tracker:
         return ModelVersion(name=name, version=1, is_new=True, link="http://mlflow/model")
 
 
+@pytest.fixture
+def shelf(stack: Endpoints) -> ObjectStateShelf:
+    """Where the state of the last clustering of this test lies."""
+    store = ObjectStore(stack.s3_endpoint, stack.s3_access_key, stack.s3_secret_key, stack.s3_region)
+    bucket = f"state-{uuid.uuid4().hex[:8]}"
+    store.ensure_bucket(bucket)
+    return ObjectStateShelf(store, bucket)
+
+
 def clustered(
-    products: pa.Table, vectors: np.ndarray, warehouse: Warehouse, judge: ModelJudge | None
+    products: pa.Table, vectors: np.ndarray, warehouse: Warehouse, shelf: ObjectStateShelf, judge: ModelJudge | None
 ) -> tuple[dict[str, Any], RunRecord]:
     """Materialise the matcher's assets; metadata of the clusters, and what MLflow was told."""
 
@@ -194,6 +207,7 @@ def clustered(
             "catalogue": warehouse,
             "tracking": tracker,
             "match_rules": RULES,
+            "match_state": shelf,
             "judge": dg.ResourceDefinition.hardcoded_resource(judge),
             "io_manager": dg.mem_io_manager,
         },
@@ -206,11 +220,18 @@ def clustered(
 @pytest.mark.stack
 @pytest.mark.laws
 def test_a_clustering_tells_what_was_judged_and_the_next_one_asks_nothing(
-    api: FakeApi, knowing: Any, products: pa.Table, vectors: np.ndarray, warehouse: Warehouse
+    api: FakeApi,
+    knowing: Any,
+    products: pa.Table,
+    vectors: np.ndarray,
+    warehouse: Warehouse,
+    shelf: ObjectStateShelf,
 ) -> None:
     api.replies = [knowing]
     model = ModelJudge(api.model(), colours=False)
-    first, record = clustered(products, vectors, warehouse, model)
+    assert shelf.load() is None
+    first, record = clustered(products, vectors, warehouse, shelf, model)
+    assert first["way"] == "from scratch, with a model of its own: no earlier matching is kept"
     assert first["judge"] == model.name
     assert "| asked | 60 |" in first["judge answers"] and "| unanswered | 0 |" in first["judge answers"]
     assert len(first["judged pairs"].splitlines()) == 52
@@ -220,7 +241,8 @@ def test_a_clustering_tells_what_was_judged_and_the_next_one_asks_nothing(
     assert record.params["judge"] == model.name and record.params["judging.questions"] == 60
     assert record.files["judged_pairs.csv"].count(b"\n") == 61
 
-    again, remembered = clustered(products, vectors, warehouse, model)
+    again, remembered = clustered(products, vectors, warehouse, shelf, model)
+    assert again["way"].startswith("followed the last one: 0 offers came or changed, 0 left, 0 of ")
     assert len(api.asked) == 6
     assert (remembered.metrics["judge_asked"], remembered.metrics["judge_remembered"]) == (0, 60)
     assert remembered.files["judged_pairs.csv"] == record.files["judged_pairs.csv"]
@@ -229,14 +251,14 @@ def test_a_clustering_tells_what_was_judged_and_the_next_one_asks_nothing(
 
 @pytest.mark.stack
 def test_a_clustering_goes_on_without_its_judge(
-    api: FakeApi, products: pa.Table, vectors: np.ndarray, warehouse: Warehouse
+    api: FakeApi, products: pa.Table, vectors: np.ndarray, warehouse: Warehouse, shelf: ObjectStateShelf
 ) -> None:
     api.replies = [wrong(401, message="wrong key")]
-    metadata, record = clustered(products, vectors, warehouse, ModelJudge(api.model(), colours=False))
+    metadata, record = clustered(products, vectors, warehouse, shelf, ModelJudge(api.model(), colours=False))
     assert metadata["judge failure"].startswith("rejected: 401: ")
     assert record.tags["judge_failure"] == metadata["judge failure"]
     assert "rejected" in metadata["judge faults"]
-    silent, plain = clustered(products, vectors, warehouse, None)
+    silent, plain = clustered(products, vectors, warehouse, shelf, None)
     assert not [name for name in silent if name.startswith("judge")]
     assert not [name for name in plain.metrics if name.startswith("judge")]
     assert silent["clusters"] == metadata["clusters"]
