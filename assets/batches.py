@@ -27,6 +27,7 @@ class Batch:
         etag: Version of the object; reading another one is an error.
         delivered_at: When the source delivered it last.
         contract: The contract as declared, as JSON values.
+        is_accepted: Whether somebody wants it applied, however much it delists.
     """
 
     batch_key: str
@@ -36,6 +37,7 @@ class Batch:
     etag: str
     delivered_at: datetime
     contract: Mapping[str, Any]
+    is_accepted: bool = False
 
     @property
     def is_snapshot(self) -> bool:
@@ -71,4 +73,8 @@ class BatchBook(Protocol):
 
     def refuse(self, batch_key: str, reason: str) -> None:
         """Write down that the batch can never be taken in as it is, and why; it is not tried again."""
+        ...
+
+    def hold(self, batch_key: str, reason: str) -> None:
+        """Write down that the batch waits for somebody to accept it, and why; it is not tried again before."""
         ...

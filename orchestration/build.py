@@ -21,6 +21,7 @@ from assets.listings.checks import CHECKS as LISTING_CHECKS
 from assets.marts.assets import build_marts_assets
 from assets.products.assets import ASSETS as PRODUCT_ASSETS
 from assets.products.checks import CHECKS as PRODUCT_CHECKS
+from assets.products.guarding import SnapshotRules
 from assets.summaries.assets import ASSETS as SUMMARY_ASSETS
 from assets.summaries.checks import CHECKS as SUMMARY_CHECKS
 from orchestration.jobs import CATALOGUE, INGEST
@@ -155,6 +156,11 @@ class Parts:
         )
 
     @cached_property
+    def snapshot_rules(self) -> SnapshotRules:
+        """How much a snapshot may delist."""
+        return SnapshotRules(most_delisted=self.where.most_delisted)
+
+    @cached_property
     def match_state(self) -> ObjectStateShelf:
         """The state of the last matching, from which the next one goes on."""
         return ObjectStateShelf(self.store, self.where.artifacts_bucket)
@@ -196,6 +202,7 @@ RESOURCES = {
     "qdrant": "qdrant",
     "writer": "language_model",
     "match_rules": "match_rules",
+    "snapshot_rules": "snapshot_rules",
     "match_state": "match_state",
     "judge": "judge",
     "tracking": "tracking",

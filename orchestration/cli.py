@@ -93,6 +93,25 @@ def land(
 
 
 @app.command()
+def accept(
+    batch: Annotated[str, typer.Argument(help="The batch that is held, as the failed check names it.")],
+) -> None:
+    """Let a snapshot be applied although it delists more of its feed than is allowed.
+
+    The landing sensor (`offerline up`) takes it in within a minute; `offerline run` does it at once. If a newer
+    snapshot of the feed has been applied meanwhile, the accepted one changes nothing.
+    """
+    from resources.batch_book import NotHeld, UnknownBatch
+
+    with _platform() as platform:
+        try:
+            platform.parts.batch_book.accept(batch)
+        except (NotHeld, UnknownBatch) as error:
+            raise UserError(str(error)) from error
+    typer.echo(f"{batch} is accepted; offerline run applies it.")
+
+
+@app.command()
 def search(
     text: Annotated[str, typer.Argument(help="What to look for, in any words.")],
     backend: Annotated[Literal["pgvector", "qdrant"], typer.Option(help="Which index answers.")] = "pgvector",

@@ -94,6 +94,7 @@ class Settings(BaseModel):
     judge_questions: NonNegativeInt = 0
     precision_first: bool = False
     colours_apart: bool = False
+    most_delisted: Annotated[float, Field(ge=0, le=1)] = 0.5
 
     @model_validator(mode="after")
     def _keys_belong_to_their_endpoint(self) -> Self:
@@ -225,6 +226,7 @@ class Endpoints:
     judge_questions: int = 0
     precision_first: bool = False
     colours_apart: bool = False
+    most_delisted: float = 0.5
 
 
 def load_settings() -> Settings:
@@ -303,6 +305,7 @@ def resolve(settings: Settings, state: StackState | None) -> Endpoints:
         judge_questions=settings.judge_questions,
         precision_first=settings.precision_first,
         colours_apart=settings.colours_apart,
+        most_delisted=settings.most_delisted,
     )
 
 
@@ -335,6 +338,7 @@ def dagster_environment(endpoints: Endpoints) -> dict[str, str]:
         "OFFERLINE_JUDGE_QUESTIONS": str(endpoints.judge_questions),
         "OFFERLINE_PRECISION_FIRST": str(endpoints.precision_first).lower(),
         "OFFERLINE_COLOURS_APART": str(endpoints.colours_apart).lower(),
+        "OFFERLINE_MOST_DELISTED": str(endpoints.most_delisted),
         "MLFLOW_TRACKING_URI": endpoints.mlflow_tracking_uri,
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "OPENAI_API_KEY": endpoints.openai_api_key or "",

@@ -21,7 +21,7 @@ ROWS = pa.int64()
 
 BATCH = pa.schema(
     [(name, TEXT) for name in ("batch_key", "source", "feed_path", "object_key", "etag", "contract")]
-    + [("delivered_at", MOMENT)]
+    + [("delivered_at", MOMENT), ("is_accepted", pa.bool_())]
 )
 INTAKE = pa.schema([(name, ROWS) for name in ("read", "accepted", "rejected", "repeated")] + [("reasons", TEXT)])
 DELIVERIES = pa.schema(
@@ -43,10 +43,15 @@ NEWEST = pa.schema(
 )
 REFUSALS = pa.schema([(name, TEXT) for name in ("object_key", "batch_key", "reason")])
 BATCH_KEYS = pa.schema([("batch_key", TEXT)])
+STANDING = pa.schema([("state", TEXT), ("is_accepted", pa.bool_())])
 
 
 class UnknownBatch(LookupError):
     """No such batch was delivered, or it was not taken in yet; the message says which."""
+
+
+class NotHeld(ValueError):
+    """A batch cannot be accepted, because it does not wait for anybody; the message says what it is instead."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,8 +86,8 @@ class PostgresBatchBook:
             UnknownBatch: no such batch was delivered.
         """
         found = self.warehouse.read(
-            "SELECT batch_key, source, feed_path, object_key, etag, contract::text AS contract, delivered_at "
-            "FROM catalog.batches WHERE batch_key = :batch_key",
+            "SELECT batch_key, source, feed_path, object_key, etag, contract::text AS contract, delivered_at, "
+            "accepted_at IS NOT NULL AS is_accepted FROM catalog.batches WHERE batch_key = :batch_key",
             BATCH,
             batch_key=batch_key,
         ).to_pylist()
@@ -125,15 +130,56 @@ class PostgresBatchBook:
 
     def refuse(self, batch_key: str, reason: str) -> None:
         """Write down that the batch can never be taken in as it is, and why."""
+        self._put_aside(batch_key, "failed", reason)
+
+    def hold(self, batch_key: str, reason: str) -> None:
+        """Write down that the batch waits for somebody to accept it, and why."""
+        self._put_aside(batch_key, "held", reason)
+
+    def _put_aside(self, batch_key: str, state: str, reason: str) -> None:
         with self.warehouse.transaction() as transaction:
             transaction.execute(
-                "UPDATE catalog.batches SET state = 'failed' WHERE batch_key = :batch_key", batch_key=batch_key
+                "UPDATE catalog.batches SET state = :state WHERE batch_key = :batch_key",
+                batch_key=batch_key,
+                state=state,
             )
             transaction.execute(
                 "UPDATE catalog.deliveries SET state = 'failed', reason = :reason, updated_at = now() "
                 "WHERE batch_key = :batch_key AND state IN ('pending', 'requested')",
                 batch_key=batch_key,
                 reason=reason,
+            )
+
+    def accept(self, batch_key: str) -> None:
+        """Let a held batch be taken in; accepting it twice changes nothing.
+
+        Raises:
+            UnknownBatch: no such batch was delivered.
+            NotHeld: the batch does not wait for anybody.
+        """
+        with self.warehouse.transaction() as transaction:
+            found = transaction.query(
+                "SELECT state, accepted_at IS NOT NULL AS is_accepted FROM catalog.batches "
+                "WHERE batch_key = :batch_key FOR UPDATE",
+                STANDING,
+                batch_key=batch_key,
+            ).to_pylist()
+            if not found:
+                raise UnknownBatch(f"no batch {batch_key!r} was ever delivered")
+            (row,) = found
+            if row["state"] != "held":
+                if row["is_accepted"]:
+                    return
+                raise NotHeld(f"batch {batch_key!r} is {row['state']}, not held: there is nothing to accept")
+            transaction.execute(
+                "UPDATE catalog.batches SET state = 'pending', accepted_at = now() WHERE batch_key = :batch_key",
+                batch_key=batch_key,
+            )
+            transaction.execute(
+                "UPDATE catalog.deliveries SET state = 'pending', attempts = 0, reason = 'it was accepted', "
+                "updated_at = now() WHERE delivery_id = (SELECT max(delivery_id) FROM catalog.deliveries "
+                "WHERE batch_key = :batch_key AND state = 'failed')",
+                batch_key=batch_key,
             )
 
     def deliveries(self) -> pa.Table:
@@ -237,7 +283,7 @@ class PostgresBatchBook:
             "SELECT DISTINCT ON (source, feed_path) object_key, batch_key, reason FROM catalog.deliveries "
             "WHERE bucket = :bucket AND batch_key IS NOT NULL "
             "ORDER BY source, feed_path, last_modified DESC, delivery_id DESC) newest "
-            "JOIN catalog.batches b USING (batch_key) WHERE b.state = 'failed' ORDER BY newest.object_key",
+            "JOIN catalog.batches b USING (batch_key) WHERE b.state IN ('failed', 'held') ORDER BY newest.object_key",
             REFUSALS,
             bucket=self.bucket,
         ).to_pylist()

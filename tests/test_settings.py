@@ -105,6 +105,7 @@ def test_a_child_process_finds_the_same_endpoints_by_its_environment(
             openai_api_key=SecretStr("k"),
             judge_questions=7,
             precision_first=True,
+            most_delisted=0.25,
             qdrant_url="http://q.example",
         )
     )

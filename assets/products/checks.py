@@ -13,6 +13,7 @@ from assets.batches import BATCHES, BatchBook
 from assets.catalogue import Catalogue, sql
 from assets.listings.schema import RAW_LISTINGS
 from assets.presentation import asset_key, markdown_table
+from assets.products.guarding import SnapshotRules, guard
 from assets.products.schema import CATALOGUE, CLEANED_PRODUCTS, CURRENT_PRODUCTS, REJECTED_PRODUCTS
 from assets.quality_gate import contract_check
 
@@ -38,6 +39,35 @@ def nothing_is_lost(products: pa.Table, listings: pa.Table, rejected: pa.Table) 
         passed=sorted(arrived) == sorted(left),
         description=f"{len(arrived)} listings = {products.num_rows} products + {rejected.num_rows} rejected.",
         metadata={"listings": len(arrived), "products": products.num_rows, "rejected": rejected.num_rows},
+    )
+
+
+@dg.asset_check(
+    asset=asset_key(CLEANED_PRODUCTS),
+    name="few_listings_delisted",
+    blocking=True,
+    partitions_def=BATCHES,
+    additional_ins={"listings": dg.AssetIn(key=asset_key(RAW_LISTINGS))},
+    description="A snapshot that would delist more of its feed than is allowed is held: it is not applied until "
+    "somebody accepts it (offerline accept BATCH), and a later snapshot takes its place.",
+)
+def few_listings_delisted(
+    context: dg.AssetCheckExecutionContext,
+    products: pa.Table,
+    listings: pa.Table,
+    catalogue: dg.ResourceParam[Catalogue],
+    batch_book: dg.ResourceParam[BatchBook],
+    snapshot_rules: dg.ResourceParam[SnapshotRules],
+) -> dg.AssetCheckResult:
+    """Count what would go before anything goes, and hold the batch where it is too much."""
+    del products
+    batch = batch_book.batch(context.partition_key)
+    verdict = guard(catalogue, batch_book, batch, listings, snapshot_rules)
+    delisting = verdict.delisting
+    return dg.AssetCheckResult(
+        passed=not verdict.is_held,
+        description=verdict.reason,
+        metadata={"listed": delisting.listed, "missing": delisting.missing, "share": delisting.share},
     )
 
 
@@ -106,6 +136,7 @@ CHECKS = (
     contract_check(REJECTED_PRODUCTS, partitions_def=BATCHES),
     contract_check(CURRENT_PRODUCTS),
     nothing_is_lost,
+    few_listings_delisted,
     prices_are_plausible,
     catalogue_agrees,
 )

@@ -130,6 +130,33 @@ def test_a_new_snapshot_changes_what_changed_and_delists_what_is_gone(
     assert back["figures"] == before, "the old bytes delivered again bring the old catalogue back"
 
 
+def test_a_snapshot_that_lost_most_of_its_rows_is_held_until_somebody_accepts_it(
+    offerline: Offerline, first: Any, tmp_path: Path
+) -> None:
+    lines = (SAMPLES / "circuit_barn.csv").read_bytes().splitlines(keepends=True)
+    shorter = tmp_path / "circuit_barn.csv"
+    shorter.write_bytes(b"".join(lines[: len(lines) // 4]))
+    offerline("land", shorter, "--source", "circuit_barn")
+    held = offerline.json("run", expect=1)
+    assert held["figures"] == first["figures"]
+    [failed] = [check for check in held["checks"] if not check["passed"] and check["severity"] == "ERROR"]
+    assert failed["step"] == "products/cleaned_products: few_listings_delisted"
+    assert failed["description"].startswith("Held: it would delist ")
+    [note] = [note for note in held["notes"] if "offerline accept" in note]
+    batch = note.rpartition(" ")[2]
+    later = offerline.json("run")
+    assert (later["failures"], later["checks"]) == ([], []), "it is not tried again by itself"
+
+    assert "is accepted" in offerline("accept", batch)
+    accepted = offerline.json("run")
+    assert accepted["failures"] == []
+    assert accepted["figures"]["products"] < first["figures"]["products"]
+    assert "is applied, not held" not in offerline("accept", batch)
+    offerline("land", SAMPLES / "circuit_barn.csv", "--source", "circuit_barn")
+    assert offerline.json("run")["figures"] == first["figures"]
+    assert "was ever delivered" in offerline("accept", "nothing", expect=1)
+
+
 def test_mistakes_get_one_clear_line(offerline: Offerline, first: Any, tmp_path: Path) -> None:
     assert "no cluster ever had the id 'c_nothing'" in offerline("show", "c_nothing", expect=1)
     assert "expected a folder with a feeds.yaml" in offerline("run", tmp_path, expect=1)

@@ -20,8 +20,9 @@ from assets.batches import Batch
 from assets.catalogue import sql
 from assets.listings.schema import RAW_LISTINGS
 from assets.products.applying import Applied, apply_batch
+from assets.products.guarding import SnapshotRules, Verdict, guard
 from assets.products.schema import CLEANED_PRODUCTS
-from resources.batch_book import LedgerEntry, PostgresBatchBook
+from resources.batch_book import LedgerEntry, NotHeld, PostgresBatchBook, UnknownBatch
 from resources.warehouse import Warehouse, WarehouseError
 
 pytestmark = [pytest.mark.stack, pytest.mark.laws]
@@ -62,6 +63,10 @@ class Shops:
 
     def deliver(self, hour: float, offers: Offers, *, source: str = "shop", path: str = SNAPSHOT) -> Applied:
         """Write down a batch as the landing sensor does, and apply it."""
+        return self.apply(self.write_down(hour, offers, source=source, path=path), offers)
+
+    def write_down(self, hour: float, offers: Offers, *, source: str = "shop", path: str = SNAPSHOT) -> Batch:
+        """Write down a batch as the landing sensor does."""
         content = sorted((name, repr(offer)) for name, offer in offers.items())
         etag = digest(path, hour, content)
         mode = "snapshot" if path == SNAPSHOT else "delta"
@@ -77,7 +82,13 @@ class Shops:
             ],
             (), (),
         )  # fmt: skip
-        return self.apply(self.book.batch(batch_key), offers)
+        return self.book.batch(batch_key)
+
+    def guard(self, hour: float, offers: Offers, *, path: str = SNAPSHOT, most: float = 0.5) -> tuple[str, Verdict]:
+        """Write down a batch and look at it, as the blocking check does before it is applied."""
+        batch = self.write_down(hour, offers, path=path)
+        rules = SnapshotRules(most_delisted=most)
+        return batch.batch_key, guard(self.warehouse, self.book, batch, listings_of(batch.source, offers), rules)
 
     def apply(self, batch: Batch, offers: Offers) -> Applied:
         rejected = {"no_title": count} if (count := sum(not offer.is_clean for offer in offers.values())) else {}
@@ -476,3 +487,81 @@ def test_in_whatever_order_and_however_often_batches_come_the_catalogue_is_that_
     newest = sequence[-1]
     assert shops.deliver(len(sequence) - 1, newest.offers, source=newest.feed[0], path=newest.feed[1]) == Applied()
     assert shops.written() == before
+
+
+TEN = {str(number): Offer(f"Kettle {number}") for number in range(10)}
+
+
+def some(count: int) -> Offers:
+    """The first so many of `TEN`."""
+    return dict(itertools.islice(TEN.items(), count))
+
+
+@pytest.mark.parametrize(
+    ("offers", "path", "most", "held"),
+    [
+        (some(5), SNAPSHOT, 0.5, False),
+        (some(4), SNAPSHOT, 0.5, True),
+        ({}, SNAPSHOT, 0.5, True),
+        ({}, SNAPSHOT, 1.0, False),
+        (some(9), SNAPSHOT, 0.0, True),
+        ({"new": Offer()}, SNAPSHOT, 0.5, True),
+        ({}, DELTA, 0.5, False),
+    ],
+    ids=["half", "more than half", "an empty file", "no guard", "none allowed", "another shop's", "a delta"],
+)
+def test_a_snapshot_that_would_delist_too_much_is_held(
+    shops: Shops, offers: Offers, path: str, most: float, *, held: bool
+) -> None:
+    shops.deliver(0, TEN)
+    batch_key, verdict = shops.guard(1, offers, path=path, most=most)
+    assert verdict.is_held is held
+    [batch] = shops.rows("SELECT state FROM catalog.batches WHERE batch_key = :key", key=batch_key)
+    assert batch["state"] == ("held" if held else "pending")
+    assert [refusal["batch_key"] for refusal in shops.book.refusals()] == ([batch_key] if held else [])
+    assert len(shops.current()) == 10, "nothing is delisted by looking"
+
+
+def test_a_first_snapshot_and_one_that_is_late_are_not_held(shops: Shops) -> None:
+    assert not shops.guard(1, some(2))[1].is_held
+    shops.deliver(2, TEN)
+    assert not shops.guard(1.5, {})[1].is_held, "what came later is not its to delist"
+
+
+def test_a_held_snapshot_is_applied_once_somebody_accepts_it(shops: Shops) -> None:
+    shops.deliver(0, TEN)
+    batch_key, verdict = shops.guard(1, some(2))
+    assert verdict.reason == ("Held: it would delist 8 of the feed's 10 listings (80%), and 50% are allowed.")
+    [refusal] = shops.book.refusals()
+    assert f"offerline accept {batch_key}" in refusal["reason"]
+    assert shops.book.claim([batch_key]) == [], "it is not tried again by itself"
+
+    shops.book.accept(batch_key)
+    shops.book.accept(batch_key)
+    assert shops.book.claim([batch_key]) == [batch_key]
+    batch = shops.book.batch(batch_key)
+    again = guard(shops.warehouse, shops.book, batch, listings_of("shop", some(2)), SnapshotRules())
+    assert not again.is_held
+    assert again.reason.startswith("Somebody has accepted it")
+    shops.apply(batch, some(2))
+    assert sorted(shops.current()) == ["0", "1"]
+    assert shops.book.refusals() == []
+
+
+def test_only_what_is_held_can_be_accepted(shops: Shops) -> None:
+    with pytest.raises(UnknownBatch, match="'nothing' was ever delivered"):
+        shops.book.accept("nothing")
+    batch = shops.write_down(0, TEN)
+    with pytest.raises(NotHeld, match="is pending, not held"):
+        shops.book.accept(batch.batch_key)
+
+
+def test_a_newer_snapshot_takes_the_place_of_a_held_one(shops: Shops) -> None:
+    shops.deliver(0, TEN)
+    batch_key, _ = shops.guard(1, some(2))
+    assert not shops.guard(2, some(9))[1].is_held
+    shops.deliver(2, some(9))
+    assert shops.book.refusals() == []
+    shops.book.accept(batch_key)
+    assert shops.apply(shops.book.batch(batch_key), some(2)).superseded_by is not None
+    assert len(shops.current()) == 9
