@@ -59,7 +59,7 @@ def explain_offers(
     kept = catalogue.read(sql("assets.embeddings", "known_vectors"), EMBEDDED_TEXTS, model_version=version)
     vectors = KnownVectors.of(kept, version)
     embeddings: pa.Table = assemble(products, vectors, version)
-    made_by = signature(code_version("assets.clusters"), rules)
+    made_by = signature(code_version("assets.clusters"), [version], rules)
     matching = renew(products, aligned_vectors(products, embeddings), kept, rules=rules, made_by=made_by).matching
     if judge is not None:
         matching = recall(matching, products, judge.name, CatalogueMemory(catalogue))

@@ -11,6 +11,7 @@ from typing import Any
 
 import dagster as dg
 import pyarrow as pa
+import pyarrow.compute as pc
 from pydantic import Field
 
 from assets.catalogue import Catalogue
@@ -139,7 +140,8 @@ def match_products(
 
     The state is kept before anything is handed on: whichever state a run finds, its result is the same.
     """
-    made_by = signature(CODE_VERSION, match_rules)
+    models = pc.unique(embeddings.column("model_version")).to_pylist()
+    made_by = signature(CODE_VERSION, models, match_rules)
     renewal = renew(
         products,
         aligned_vectors(products, embeddings),

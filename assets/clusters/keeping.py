@@ -10,7 +10,7 @@ cost a matching from scratch and nothing else.
 import io
 import json
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -34,11 +34,18 @@ class NotThisState(ValueError):
     """A file is no state, or one that other code or other rules made."""
 
 
-def signature(code_version: str, rules: MatchRules) -> str:
-    """By what a state is made: the code and the rules, as a digest of 32 hex digits. A judge's rules change nothing."""
+def signature(code_version: str, embedding_models: Sequence[str], rules: MatchRules) -> str:
+    """By what a state is made, as a digest of 32 hex digits; a judge's rules change nothing of it.
+
+    Args:
+        code_version: Version of the matcher's code.
+        embedding_models: Versions of the models that the vectors are of.
+        rules: The configuration.
+    """
     told = asdict(rules)
     del told["judging"]
-    return xxhash.xxh3_128_hexdigest(json.dumps([code_version, told], sort_keys=True, default=list).encode())
+    made_by = [code_version, sorted(set(embedding_models)), told]
+    return xxhash.xxh3_128_hexdigest(json.dumps(made_by, sort_keys=True, default=list).encode())
 
 
 def pack(state: MatchState, made_by: str) -> bytes:
@@ -46,7 +53,7 @@ def pack(state: MatchState, made_by: str) -> bytes:
 
     Args:
         state: What is to be remembered.
-        made_by: The `signature` of the code and the rules.
+        made_by: The `signature` of the code, the embeddings and the rules.
     """
     pairs, evidence = state.candidates, state.evidence
     parts = {

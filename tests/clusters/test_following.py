@@ -133,7 +133,13 @@ def test_a_file_that_is_no_state_of_ours_is_refused() -> None:
 
 
 def test_a_state_is_of_its_code_and_of_every_rule_that_makes_it() -> None:
-    rules = MatchRules()
-    assert signature("1", rules) == signature("1", MatchRules(judging=JudgeRules(questions=9)))
-    others = {signature("2", rules), signature("1", TIGHT), signature("1", MatchRules(vetoes=VetoRules(colours=True)))}
-    assert len({*others, signature("1", rules)}) == 4
+    rules, models = MatchRules(), ["MiniLM@1"]
+    ours = signature("1", models, rules)
+    assert ours == signature("1", models * 2, MatchRules(judging=JudgeRules(questions=9)))
+    others = {
+        signature("2", models, rules),
+        signature("1", ["MiniLM@2"], rules),
+        signature("1", models, TIGHT),
+        signature("1", models, MatchRules(vetoes=VetoRules(colours=True))),
+    }
+    assert len({*others, ours}) == 5

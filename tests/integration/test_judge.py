@@ -196,6 +196,7 @@ def clustered(
         return pa.table(
             {
                 "product_id": products.column("product_id"),
+                "model_version": pa.array(["stand-in@1"] * products.num_rows, pa.string()),
                 "vector": pa.FixedSizeListArray.from_arrays(flat, DIMENSIONS),
             }
         )
