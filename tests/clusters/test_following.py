@@ -2,7 +2,10 @@
 
 import io
 import zipfile
+from dataclasses import replace
 from decimal import Decimal
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import pyarrow as pa
@@ -12,9 +15,12 @@ from hypothesis import strategies as st
 from matcher_examples import offers, vectors
 
 from assets.clusters.following import MatchState, follow, start, state_of
+from assets.clusters.identity import assign_ids
 from assets.clusters.keeping import NotThisState, pack, signature, unpack
 from assets.clusters.matching import Matching, match
 from assets.clusters.rules import CandidateRules, JudgeRules, MatchRules, VetoRules
+from assets.clusters.scoring import PRIOR
+from benchmarks.matching import clean_feeds, read_feeds
 
 pytestmark = pytest.mark.laws
 
@@ -143,3 +149,23 @@ def test_a_state_is_of_its_code_and_of_every_rule_that_makes_it() -> None:
         signature("1", models, MatchRules(vetoes=VetoRules(colours=True))),
     }
     assert len({*others, ours}) == 5
+
+
+def test_ids_outlast_a_new_model() -> None:
+    """The demo's offers under a model that thinks otherwise of editions and codes: nearly all ids go on."""
+    products = clean_samples()
+    usual = match(products, vectors(products))
+    other = replace(PRIOR, weights={**PRIOR.weights, "edition_conflict": -0.5, "code_stem_most": 4.0})
+    upgraded = match(products, vectors(products), model=replace(other, shift=usual.model.shift))
+    before = assign_ids({}, usual.labels)
+    after = assign_ids(before.ids, upgraded.labels)
+    assert after.events, "the upgrade changes something"
+    names, kept = set(before.ids.values()), set(after.ids.values())
+    assert len(names & kept) >= 0.9 * len(names)
+    assert all(event.successors for event in after.events if event.kind != "dissolved")
+
+
+def clean_samples() -> pa.Table:
+    """The demo's offers, cleaned."""
+    with TemporaryDirectory() as scratch:
+        return clean_feeds(read_feeds(Path(__file__).parents[2] / "samples", Path(scratch)))

@@ -78,6 +78,22 @@ def test_ids_are_unique_and_well_formed(first: dict[str, int], then: dict[str, i
     assert len({(e.cluster_id, e.kind) for e in identity.events}) == len(identity.events)
 
 
+@pytest.mark.laws
+@given(partition, partition)
+def test_a_cluster_keeps_its_id_while_most_of_its_members_stay_together(
+    first: dict[str, int], then: dict[str, int]
+) -> None:
+    """Most of the old cluster are in the new one, and of the new one's that were there before, most come from it."""
+    previous = born(first)
+    identity = assign_ids(previous, then)
+    now = members(dict(identity.ids))
+    for old, before in members(previous).items():
+        for new, after in now.items():
+            together, known = len(before & after), len(after & previous.keys())
+            if 2 * together > len(before) and 2 * together > known:
+                assert new == old
+
+
 def test_a_cluster_that_gains_and_loses_members_keeps_its_id() -> None:
     old = born({"a": 1, "b": 1, "c": 1})
     identity = assign_ids(old, {"a": 1, "b": 1, "d": 1})
