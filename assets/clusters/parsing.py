@@ -171,39 +171,3 @@ def read(tokens: Sequence[str], rules: ParsingRules) -> Text:
         measures=tuple(dict.fromkeys(measures)),
         colours=tuple(dict.fromkeys(colours)),
     )
-
-
-@dataclass(frozen=True, slots=True)
-class Parsed:
-    """Every product's title and description, read; the lists are aligned with the products."""
-
-    titles: list[Text]
-    descriptions: list[Text]
-    compact: list[str]
-
-
-def parse(
-    titles: Sequence[str], descriptions: Sequence[str | None], identifiers: Sequence[Sequence[str]], rules: ParsingRules
-) -> Parsed:
-    """Read all titles and descriptions, gluing codes that are written apart.
-
-    Args:
-        titles: One per product.
-        descriptions: One per product, or None.
-        identifiers: Squashed identifiers from other fields (MPN), per product; they count as codes of the title.
-        rules: How to read.
-    """
-    title_tokens = [tokenise(title) + list(extra) for title, extra in zip(titles, identifiers, strict=True)]
-    description_tokens = [tokenise(text or "")[: rules.description_tokens] for text in descriptions]
-    known = spellings([*title_tokens, *description_tokens], rules)
-    return Parsed(
-        titles=[read(glue(tokens, known, rules), rules) for tokens in title_tokens],
-        descriptions=[read(glue(tokens, known, rules), rules) for tokens in description_tokens],
-        compact=["".join(tokens) for tokens in title_tokens],
-    )
-
-
-def grams(texts: Sequence[str], size: int = 3) -> list[set[str]]:
-    """Character n-grams of padded texts, per text."""
-    padded = [f" {text} " for text in texts]
-    return [{text[i : i + size] for i in range(len(text) - size + 1)} for text in padded]

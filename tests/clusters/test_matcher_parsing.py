@@ -3,13 +3,21 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from matcher_examples import offers
 
-from assets.clusters.parsing import Text, grams, parse, squash, tokenise
+from assets.clusters import parsing
+from assets.clusters.corpus import gram_incidence
+from assets.clusters.parsing import Text, glue, spellings, tokenise
+from assets.clusters.reading import find_spellings, read_offers
 from assets.clusters.rules import ParsingRules
+
+RULES = ParsingRules()
 
 
 def read(*titles: str) -> list[Text]:
-    return parse(titles, [None] * len(titles), [()] * len(titles), ParsingRules()).titles
+    tokens = [tokenise(title) for title in titles]
+    known = spellings(tokens, RULES)
+    return [parsing.read(glue(each, known, RULES), RULES) for each in tokens]
 
 
 @pytest.mark.parametrize(
@@ -56,8 +64,9 @@ def test_measures_know_value_and_unit() -> None:
 
 
 def test_an_identifier_from_another_field_counts_as_a_code_of_the_title() -> None:
-    found = parse(["Camera"], [None], [[squash("DSC-W150")]], ParsingRules()).titles[0]
-    assert found.codes == ("dscw150",)
+    table = offers({"product_id": "a:1", "source": "a", "title": "Camera", "mpn": "DSC-W150"})
+    found = read_offers(table, find_spellings(table, RULES), RULES)
+    assert found.column("codes").to_pylist() == [["dscw150"]]
 
 
 @given(st.text(max_size=80) | st.text("0123456789.,vgtb mi-/", max_size=30))
@@ -65,4 +74,14 @@ def test_any_text_can_be_read(text: str) -> None:
     found = read(text)[0]
     assert all(word and word == word.casefold() for word in found.words)
     assert set(found.numbers) <= set(found.words)
-    assert all(len(gram) == 3 for gram in grams([" ".join(tokenise(text)) or "-"])[0])
+    assert all(len(gram) == 3 for gram in gram_incidence([" ".join(tokenise(text)) or "-"]).terms)
+
+
+@given(st.lists(st.text("ab é中", max_size=8).map(str.strip), max_size=6))
+def test_grams_are_those_of_every_text_padded(texts: list[str]) -> None:
+    found = gram_incidence(texts)
+    for text, row in zip(texts, found.matrix.toarray(), strict=True):
+        padded = f" {text} "
+        expected = {padded[i : i + 3] for i in range(len(padded) - 2)}
+        assert {gram for gram, held in zip(found.terms, row, strict=True) if held} == expected
+    assert found.terms == sorted(found.terms)
