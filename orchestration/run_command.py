@@ -129,7 +129,13 @@ def _as_json(platform: Platform, outcome: Outcome, seconds: dict[str, float]) ->
         "figures": dataclasses.asdict(report.figures(catalogue)),
         "examples": [dataclasses.asdict(cluster) for cluster in report.example_clusters(catalogue)],
         "checks": [
-            {"check": check.step, "run": check.run, "passed": check.passed, "severity": check.severity}
+            {
+                "check": check.step,
+                "run": check.run,
+                "passed": check.passed,
+                "severity": check.severity,
+                "description": check.description,
+            }
             for check in outcome.checks()
         ],
         "seconds": seconds,
