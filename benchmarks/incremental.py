@@ -9,7 +9,6 @@ is done per batch.
 """
 
 import tempfile
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import Decimal
@@ -18,12 +17,11 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from assets.clusters.following import follow, start, state_of
+from assets.clusters.following import follow, start
 from assets.clusters.keeping import pack
-from assets.clusters.matching import Matching
+from assets.clusters.matching import Matching, Stages
 from assets.clusters.quality import read_truth
 from assets.clusters.renewal import is_current, renew
 from assets.clusters.rules import MatchRules
@@ -32,7 +30,9 @@ from assets.products.fingerprints import embedding_text, product_digest, text_ha
 from benchmarks.matching import (
     MEBIBYTE,
     TRUTH,
+    Stopwatch,
     clean_feeds,
+    embed_missing,
     peak_memory,
     product_embedder,
     read_feeds,
@@ -139,32 +139,17 @@ def benchmark_incremental(
         model.embed(["warm"])
 
         known: Vectors = {}
-        full = Watch()
-        embed_missing(before, model, known, tell)
-        full.lap("embed")
         tell("matching the whole catalogue")
-        first = renew(before, vectors_of(before, known), None, rules=rules, made_by=MADE_BY)
-        full.laps |= first.matching.seconds
-        kept = pack(state_of(first.matching), MADE_BY)
-        full.stop("state")
-        del first
-
-        idle = Watch()
-        if not is_current(kept, before, MADE_BY):
+        full = work(before, None, model, known, rules, tell)
+        idle = Stopwatch()
+        if not is_current(full.kept, before, MADE_BY):
             raise AssertionError("a catalogue that has not changed is taken for another")
-        idle.stop("compare digests")
-
+        idle.stop()
         tell("matching what the batch changed")
-        part = Watch()
-        embedded = embed_missing(after, model, known, tell)
-        part.lap("embed")
-        second = renew(after, vectors_of(after, known), kept, rules=rules, made_by=MADE_BY)
-        part.laps |= second.matching.seconds
-        kept = pack(state_of(second.matching), MADE_BY)
-        part.stop("state")
+        part = work(after, full.kept, model, known, rules, tell)
 
         tell("matching the whole again, to compare")
-        matching, changed = second.matching, second.matching.change
+        matching, changed = part.matching, part.matching.change
         again = follow(start(matching.statistics, matching.model), after, vectors_of(after, known), rules=rules)
     return Cost(
         folder=folder.name,
@@ -175,39 +160,60 @@ def benchmark_incremental(
         ratio=round(part.seconds / full.seconds, 4),
         noop_seconds=idle.seconds,
         equal=is_same(matching, again),
-        embedded=embedded,
+        embedded=part.embedded,
         compared=changed.compared if changed else len(matching.candidates),
         pairs=len(matching.candidates),
-        full_stages=full.rounded(),
-        incremental_stages=part.rounded(),
-        state_mb=round(len(kept) / MEBIBYTE, 1),
+        full_stages=full.stages,
+        incremental_stages=part.stages,
+        state_mb=round(len(part.kept) / MEBIBYTE, 1),
         peak_mb=round(peak_memory() / MEBIBYTE, 1),
     )
 
 
-class Watch:
-    """Wall time from its making, and its parts."""
+@dataclass(frozen=True, slots=True)
+class Work:
+    """One catalogue, matched.
 
+    Attributes:
+        matching: The outcome.
+        kept: The state that is kept of it.
+        embedded: Texts that had to be embedded.
+        seconds: Wall time of all of it.
+        stages: Where it went; reading and writing the state take what no other stage did.
+    """
+
+    matching: Matching
+    kept: bytes
+    embedded: int
     seconds: float
+    stages: dict[str, float]
 
-    def __init__(self) -> None:
-        self.laps: dict[str, float] = {}
-        self._began = self._lap = time.perf_counter()
 
-    def lap(self, name: str) -> None:
-        """Note what has passed since the last lap."""
-        now = time.perf_counter()
-        self.laps[name], self._lap = now - self._lap, now
-
-    def stop(self, name: str) -> None:
-        """End; what no lap has told of is the last."""
-        whole = time.perf_counter() - self._began
-        self.laps[name] = whole - sum(self.laps.values())
-        self.seconds = round(whole, 3)
-
-    def rounded(self) -> dict[str, float]:
-        """The laps, to milliseconds."""
-        return {name: round(seconds, 3) for name, seconds in self.laps.items()}
+def work(
+    products: pa.Table,
+    kept: bytes | None,
+    model: TextEmbedder,
+    known: Vectors,
+    rules: MatchRules,
+    tell: Callable[[str], None],
+) -> Work:
+    """Do what a run does with a catalogue: embed what is new, match from the kept state, and keep the new one."""
+    watch, stage = Stopwatch(), Stages(None)
+    with stage("embed"):
+        texts: list[str] = products.column("embedding_text").to_pylist()
+        embedded = embed_missing(
+            dict(zip(texts, texts, strict=True)),
+            model,
+            known,
+            lambda done, of: tell(f"{done:,} of {of:,} texts embedded"),
+        )
+    matching = renew(products, vectors_of(products, known), kept, rules=rules, made_by=MADE_BY).matching
+    state = pack(matching, MADE_BY)
+    watch.stop()
+    stages = {**stage.seconds, **matching.seconds}
+    stages["state"] = watch.seconds - sum(stages.values())
+    rounded = {name: round(seconds, 3) for name, seconds in stages.items()}
+    return Work(matching, state, embedded, watch.seconds, rounded)
 
 
 def change(everybody: pa.Table, batch: BatchRules) -> tuple[pa.Table, pa.Table]:
@@ -218,10 +224,10 @@ def change(everybody: pa.Table, batch: BatchRules) -> tuple[pa.Table, pa.Table]:
     new, gone, retitled, repriced = np.split(order[: sum(counts)], np.cumsum(counts)[:-1])
     before, after = np.ones(size, dtype=np.bool_), np.ones(size, dtype=np.bool_)
     before[new] = after[gone] = False
-    touched = np.sort(np.concatenate([retitled, repriced]))
+    touched, titled = np.sort(np.concatenate([retitled, repriced])), set(retitled.tolist())
     rows = everybody.take(pa.array(touched)).to_pylist()
     for place, row in zip(touched.tolist(), rows, strict=True):
-        if place in set(retitled.tolist()):
+        if place in titled:
             row["title"] = f"{row['title']} {place % 97}"
             row["embedding_text"] = embedding_text(row["title"], row["brand"])
             row["text_hash"] = text_hash(row["embedding_text"])
@@ -232,22 +238,6 @@ def change(everybody: pa.Table, batch: BatchRules) -> tuple[pa.Table, pa.Table]:
     others[touched] = False
     kept = everybody.filter(pa.array(others & after))
     return everybody.filter(pa.array(before)), pa.concat_tables([kept, pa.Table.from_pylist(rows, everybody.schema)])
-
-
-def embed_missing(products: pa.Table, model: TextEmbedder, known: Vectors, tell: Callable[[str], None]) -> int:
-    """Embed the texts that no vector is known of, and return how many that were."""
-    texts: list[str] = pc.unique(products.column("embedding_text")).to_pylist()
-    missing = [text for text in texts if text not in known]
-    done = 0
-
-    def report(more: int) -> None:
-        nonlocal done
-        done += more
-        tell(f"{done:,} of {len(missing):,} texts embedded")
-
-    if missing:
-        known |= zip(missing, model.embed(missing, progress=report), strict=True)
-    return len(missing)
 
 
 def vectors_of(products: pa.Table, known: Vectors) -> NDArray[np.float16]:

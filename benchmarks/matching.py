@@ -13,7 +13,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from multiprocessing import get_context
@@ -241,21 +241,33 @@ def embed_products(
         with np.load(path, allow_pickle=False) as stored:
             known = dict(zip(stored["hashes"].tolist(), stored["vectors"], strict=True))
     hashes = [xxhash.xxh3_128_hexdigest(text.encode()) for text in texts]
-    missing = {key: text for key, text in zip(hashes, texts, strict=True) if key not in known}
+    missing = embed_missing(dict(zip(hashes, texts, strict=True)), embedder, known, progress)
     if missing:
-        done = 0
-
-        def report(more: int) -> None:
-            nonlocal done
-            done += more
-            if progress:
-                progress(done, len(missing))
-
-        known |= zip(missing, embedder.embed(list(missing.values()), progress=report), strict=True)
         partial = path.with_name(f"{path.stem}.{os.getpid()}.partial.npz")
         np.savez(partial, hashes=np.array(list(known)), vectors=np.stack(list(known.values())))
         partial.replace(path)
-    return np.stack([known[key] for key in hashes]), len(missing)
+    return np.stack([known[key] for key in hashes]), missing
+
+
+def embed_missing(
+    texts: Mapping[str, str],
+    embedder: TextEmbedder,
+    known: dict[str, NDArray[np.float16]],
+    progress: Callable[[int, int], None] | None = None,
+) -> int:
+    """Add to the known vectors those of the texts whose keys they lack, and return how many these were."""
+    missing = {key: text for key, text in texts.items() if key not in known}
+    done = 0
+
+    def report(more: int) -> None:
+        nonlocal done
+        done += more
+        if progress:
+            progress(done, len(missing))
+
+    if missing:
+        known |= zip(missing, embedder.embed(list(missing.values()), progress=report), strict=True)
+    return len(missing)
 
 
 def judge(matching: Matching, truth: dict[str, str], **costs: Any) -> Figures:

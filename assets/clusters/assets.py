@@ -20,7 +20,6 @@ from assets.clusters.applying import apply_clusters, retired_ids, stored_members
 from assets.clusters.consulting import Consultation, count_answers, judge_uncertain, judged_table
 from assets.clusters.doubts import Doubts, find_doubts
 from assets.clusters.explanation import Explanation, explain_pairs
-from assets.clusters.following import state_of
 from assets.clusters.identity import assign_ids
 from assets.clusters.keeping import pack, signature
 from assets.clusters.matching import Matching
@@ -153,7 +152,7 @@ def match_products(
     )
     context.log.info(renewal.way)
     matching = renewal.matching
-    match_state.keep(pack(state_of(matching), made_by))
+    match_state.keep(pack(matching, made_by))
     consultation = None
     if judge is not None:
         matching, consultation = judge_uncertain(matching, products, judge, CatalogueMemory(catalogue))

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from assets.clusters.corpus import Corpus, Terms
-from assets.clusters.matrices import Ints, rank_within, symmetric
+from assets.clusters.matrices import Ints, look_up, pair_keys, rank_within, run_starts, symmetric
 from assets.clusters.neighbours import (
     Neighbours,
     Search,
@@ -53,13 +53,12 @@ def unite(found: Mapping[str, tuple[Ints, Ints]], size: int) -> Candidates:
     width = len(CHANNELS)
     marked = [np.empty(0, dtype=np.int64)]
     for name, (rows, columns) in found.items():
-        pair = np.minimum(rows, columns).astype(np.int64) * size + np.maximum(rows, columns)
-        marked.append(pair * width + CHANNELS.index(name))
+        marked.append(pair_keys(rows, columns, size) * width + CHANNELS.index(name))
     # Sorted as plain numbers, the channel in the last place: much faster than to sort positions.
     pair, channel = np.divmod(np.sort(np.concatenate(marked)), width)
     if not len(pair):
         return Candidates(pair.astype(np.int32), pair.astype(np.int32), pair.astype(np.uint8))
-    first = np.flatnonzero(np.concatenate([[True], pair[1:] != pair[:-1]]))
+    first = run_starts(pair)
     channels = np.bitwise_or.reduceat(np.left_shift(1, channel).astype(np.uint8), first)
     left, right = np.divmod(pair[first], size)
     return Candidates(left.astype(np.int32), right.astype(np.int32), channels)
@@ -136,16 +135,12 @@ def find_friends(corpus: Corpus, pairs: Candidates, chance: NDArray[np.float64],
     likely = chance >= rules.friend_chance
     partners = symmetric(pairs.left[likely], pairs.right[likely], chance[likely].astype(np.float32), size)
     partners = heaviest_terms(partners.tocsr(), rules.friend_partners)
-    # Sorted, as the pairs are; the last is no pair, so that a search always ends at one.
-    known = np.append(pairs.left.astype(np.int64) * size + pairs.right, size * size)
+    known = pair_keys(pairs.left, pairs.right, size)
     found = [(np.empty(0, dtype=np.int32), np.empty(0, dtype=np.int32))]
     for start in range(0, size, rules.block):
         paths = (partners[start : start + rules.block] @ partners).tocoo()
         rows, columns = (paths.row + start).astype(np.int32), paths.col.astype(np.int32)
-        low, high = np.minimum(rows, columns).astype(np.int64), np.maximum(rows, columns)
-        key = low * size + high
-        known_already = known[np.searchsorted(known, key)] == key
-        new = (group[rows] != group[columns]) & ~known_already
+        new = (group[rows] != group[columns]) & (look_up(known, pair_keys(rows, columns, size)) < 0)
         rows, columns, strength = rows[new], columns[new], np.round(paths.data[new], 4)
         nearest = rank_within(rows.astype(np.int64), strength) < rules.friends
         found.append((rows[nearest], columns[nearest]))
@@ -155,8 +150,8 @@ def find_friends(corpus: Corpus, pairs: Candidates, chance: NDArray[np.float64],
 
 def merge(some: Candidates, others: Candidates) -> tuple[Candidates, NDArray[np.int64]]:
     """Both lists, which share no pair, as one sorted list; and the order in which it takes them, shape (pairs,)."""
-    size = np.int64(max(part.right.max(initial=0) for part in (some, others)) + 1)
-    ours, theirs = (part.left * size + part.right for part in (some, others))
+    size = int(max(part.right.max(initial=0) for part in (some, others))) + 1
+    ours, theirs = (pair_keys(part.left, part.right, size) for part in (some, others))
     # The others are few: each has its place among the many, which keep their order.
     place = np.searchsorted(ours, theirs) + np.arange(len(others))
     order = np.empty(len(some) + len(others), dtype=np.int64)

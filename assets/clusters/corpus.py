@@ -20,6 +20,7 @@ from assets.clusters.matrices import (
     Ints,
     Matrix,
     incidence,
+    number_values,
     row_argmax,
     scale_columns,
     unit_rows,
@@ -53,8 +54,8 @@ class Terms:
     @classmethod
     def of(cls, held: Indicators, kind: str, statistics: Statistics) -> "Terms":
         """The terms with what is known of their kind."""
-        rarity, frequency = statistics.rarity(kind, held.terms), statistics.frequency(kind, held.terms)
-        return cls(held.matrix, held.terms, rarity, frequency)
+        frequency = statistics.frequency(kind, held.terms)
+        return cls(held.matrix, held.terms, statistics.rarity(frequency), frequency)
 
     def weighted(self) -> Matrix:
         """The matrix weighted by rarity."""
@@ -163,16 +164,7 @@ class Corpus:
 
 def encode(values: pa.ChunkedArray) -> Ints:
     """Number the distinct values in ascending order, -1 for null or nothing; shape (rows,)."""
-    coded = values.combine_chunks().dictionary_encode()
-    order = pc.sort_indices(coded.dictionary)
-    place = np.empty(len(order), dtype=np.int32)
-    place[order.to_numpy()] = np.arange(len(order), dtype=np.int32)
-    numbers = pc.fill_null(coded.indices, -1).to_numpy(zero_copy_only=False)
-    known = numbers >= 0
-    result = np.full(len(numbers), -1, dtype=np.int32)
-    result[known] = place[numbers[known]]
-    result[pc.fill_null(pc.equal(values, ""), fill_value=False).to_numpy()] = -1
-    return result
+    return number_values(pc.if_else(pc.equal(values, ""), None, values))[0]
 
 
 def gram_incidence(texts: Sequence[str]) -> Indicators:
@@ -186,10 +178,8 @@ def gram_incidence(texts: Sequence[str]) -> Indicators:
         part = slice(offset, offset + len(code))
         code = (code << CHARACTER_BITS) | padded[part]
         whole &= ~ends[part]
-    coded = pa.array(code[whole]).dictionary_encode()
-    found = coded.dictionary.to_numpy()
-    numbers = np.sort(found)
-    column = np.searchsorted(numbers, found)[coded.indices.to_numpy()]
+    column, distinct = number_values(pa.chunked_array([code[whole]]))
+    numbers = distinct.to_numpy()
     matrix = sparse.csr_matrix(
         (np.ones(len(column), np.float32), (row[: len(code)][whole], column)), shape=(len(texts), len(numbers))
     )
@@ -213,30 +203,43 @@ def term_lists(read: pa.Table) -> dict[str, Indicators]:
 
 
 def take_statistics(
-    read: pa.Table, vectors: NDArray[np.float16], spellings: frozenset[str], rules: CandidateRules
+    read: pa.Table,
+    held: Mapping[str, Indicators],
+    vectors: NDArray[np.float16],
+    spellings: frozenset[str],
+    rules: CandidateRules,
 ) -> Statistics:
-    """What is to be known of a catalogue; arguments as for `build_corpus`, and the spellings it was read by.
+    """What is to be known of a catalogue.
 
     Which sellers list a product twice takes a corpus to tell (`sellers`).
+
+    Args:
+        read: As `reading.READ`, ordered by product id.
+        held: Its `term_lists`.
+        vectors: Embeddings of the same rows.
+        spellings: Those that it was read by.
+        rules: From which size on vectors are searched by cells.
     """
     return Statistics(
         offers=read.num_rows,
         offerers=len(pc.unique(read.column("offerer"))),
-        counts={kind: count_terms(held) for kind, held in term_lists(read).items()},
+        counts={kind: count_terms(terms) for kind, terms in held.items()},
         spellings=spellings,
         centres=pick_centres(vectors, rules.exact_vectors),
     )
 
 
-def build_corpus(read: pa.Table, vectors: NDArray[np.float16], statistics: Statistics) -> Corpus:
+def build_corpus(
+    read: pa.Table, held: Mapping[str, Indicators], vectors: NDArray[np.float16], statistics: Statistics
+) -> Corpus:
     """Arrays of what was read of some offers, by what is known of a catalogue.
 
     Args:
         read: As `reading.READ`, ordered by product id.
+        held: Its `term_lists`.
         vectors: Embeddings of the same rows.
         statistics: What is known.
     """
-    held = term_lists(read)
     terms = {kind: Terms.of(held[kind], kind, statistics) for kind in KINDS}
     word_names, code_names = terms["words"].names, terms["text_codes"].names
     codes = incidence(read.column("codes")).columns_of(code_names)

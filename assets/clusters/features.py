@@ -215,11 +215,16 @@ def statement_features(corpus: Corpus, left: Ints, right: Ints) -> Columns:
     return {name: values.astype(np.float32) for name, values in features.items()}
 
 
+def compare_colours(corpus: Corpus, left: Ints, right: Ints) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Whether both name a colour in common, and whether both name some and none in common, shape (pairs,)."""
+    coloured = row_sums(corpus.colours) > 0
+    same = dots(corpus.colours, corpus.colours, left, right) > 0
+    return same, coloured[left] & coloured[right] & ~same
+
+
 def offer_features(corpus: Corpus, left: Ints, right: Ints) -> Columns:
     """Colour, pack, identifiers and price."""
-    colours = corpus.colours
-    coloured = row_sums(colours) > 0
-    same_colour = dots(colours, colours, left, right) > 0
+    same_colour, other_colour = compare_colours(corpus, left, right)
     both_gtin = (corpus.gtin[left] >= 0) & (corpus.gtin[right] >= 0)
     same_gtin = both_gtin & (corpus.gtin[left] == corpus.gtin[right])
     comparable = corpus.currency[left] == corpus.currency[right]
@@ -231,7 +236,7 @@ def offer_features(corpus: Corpus, left: Ints, right: Ints) -> Columns:
         "brand_agrees": same_brand,
         "brand_conflict": branded & ~same_brand,
         "colour_agrees": same_colour,
-        "colour_conflict": coloured[left] & coloured[right] & ~same_colour,
+        "colour_conflict": other_colour,
         "pack_conflict": corpus.pack_size[left] != corpus.pack_size[right],
         "gtin_agrees": same_gtin,
         "gtin_conflict": both_gtin & ~same_gtin,
@@ -344,9 +349,7 @@ def find_vetoes(
     if rules.pack:
         vetoes[corpus.pack_size[left] != corpus.pack_size[right]] = VETOES.index("pack")
     if rules.colours:
-        colours = corpus.colours
-        coloured = row_sums(colours) > 0
-        vetoes[coloured[left] & coloured[right] & (dots(colours, colours, left, right) == 0)] = VETOES.index("colour")
+        vetoes[compare_colours(corpus, left, right)[1]] = VETOES.index("colour")
     if rules.condition:
         vetoes[differ(corpus.condition)] = VETOES.index("condition")
     vetoes[differ(corpus.gtin)] = VETOES.index("gtin")

@@ -8,8 +8,8 @@ of these are carried over wherever nothing they depend on has changed. Competiti
 one new offer may move a whole chain of others; both are a small part of the cost.
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
@@ -18,42 +18,25 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from assets.clusters.candidates import SEARCHES, Candidates, follow_neighbours, merge, propose
-from assets.clusters.corpus import build_corpus
+from assets.clusters.corpus import build_corpus, term_lists
 from assets.clusters.matching import (
     NOTHING,
     Evidence,
     Following,
     Matching,
+    MatchState,
     Progress,
     Stages,
+    conclude,
     examine,
     find_friends,
-    resolve_clusters,
-    score_pairs,
 )
-from assets.clusters.matrices import Ints
+from assets.clusters.matrices import Ints, look_up, pair_keys
 from assets.clusters.neighbours import Neighbours
 from assets.clusters.reading import READ, digest_of, in_order, read_offers
 from assets.clusters.rules import MatchRules, ParsingRules
 from assets.clusters.scoring import PRIOR, MatchModel
 from assets.clusters.statistics import Statistics
-
-
-@dataclass(frozen=True, slots=True)
-class MatchState:
-    """What a matching has to remember in order to follow its catalogue; see `Matching` for the attributes."""
-
-    offers: pa.Table
-    statistics: Statistics
-    model: MatchModel
-    neighbours: Mapping[str, Neighbours]
-    candidates: Candidates
-    evidence: Evidence
-
-
-def state_of(matching: Matching) -> MatchState:
-    """What is to be remembered of a matching."""
-    return MatchState(**{field.name: getattr(matching, field.name) for field in fields(MatchState)})
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +84,7 @@ def follow(
         products, vectors = in_order(products, vectors)
         offers = read_changed(before, products, rules.parsing)
         change = compare_offers(before.offers, offers)
-        corpus = build_corpus(offers, vectors, before.statistics)
+        corpus = build_corpus(offers, term_lists(offers), vectors, before.statistics)
     with stage("candidates"):
         centres = before.statistics.centres
         lists = follow_neighbours(before.neighbours, corpus, centres, change.place, change.moved, rules.candidates)
@@ -115,24 +98,16 @@ def follow(
         theirs, newer = complete(known, friends, len(corpus), examined)
         pairs, order = merge(pairs, friends)
         evidence = evidence.join(theirs).take(order)
-    with stage("scores"):
-        scores = score_pairs(corpus, pairs, evidence, before.model)
-    with stage("clusters"):
-        clusters = resolve_clusters(corpus, pairs, evidence.vetoes, scores, rules)
-    return Matching(
+    now = MatchState(
         offers=offers,
-        corpus=corpus,
         statistics=before.statistics,
         neighbours=lists,
         candidates=pairs,
         evidence=evidence,
         model=before.model,
-        scores=scores,
-        resolution=clusters,
-        rules=rules,
-        seconds=stage.seconds,
-        change=Following(int(change.revised.sum()), int((change.place < 0).sum()), new + newer),
     )
+    came, left = int(change.revised.sum()), int((change.place < 0).sum())
+    return conclude(now, corpus, rules, stage, Following(came, left, new + newer))
 
 
 def start(statistics: Statistics, model: MatchModel) -> MatchState:
@@ -209,12 +184,8 @@ def complete(
         size: How many rows it has.
         examine: Compares and weighs the pairs of given rows.
     """
-    # The last is no pair, so that a search always ends at one.
-    keys = np.append(known.left.astype(np.int64) * size + known.right, np.int64(size) * size)
-    wanted = pairs.left.astype(np.int64) * size + pairs.right
-    found = np.searchsorted(keys, wanted)
-    new = np.flatnonzero(keys[found] != wanted)
-    old = np.flatnonzero(keys[found] == wanted)
+    found = look_up(pair_keys(known.left, known.right, size), pair_keys(pairs.left, pairs.right, size))
+    new, old = np.flatnonzero(found < 0), np.flatnonzero(found >= 0)
     result = Evidence(np.empty(len(pairs)), np.empty(len(pairs)), np.empty(len(pairs), dtype=np.uint8))
     for places, part in (
         (old, known.evidence.take(found[old])),

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from assets.clusters.features import is_hard
 from assets.clusters.matching import Matching
-from assets.clusters.matrices import Ints
+from assets.clusters.matrices import Ints, pair_keys
 from assets.clusters.ports import Question
 from assets.clusters.resolution import memberships, shares
 from assets.clusters.rules import JudgeRules
@@ -77,9 +77,8 @@ def cannot_join(matching: Matching, chosen: Positions) -> NDArray[np.bool_]:
 
 def cluster_pairs(matching: Matching, chosen: Positions) -> NDArray[np.int64]:
     """One number per unordered pair of clusters, shape (len(chosen),)."""
-    labels = matching.resolution.labels.astype(np.int64)
-    a, b = labels[matching.candidates.left[chosen]], labels[matching.candidates.right[chosen]]
-    return np.asarray(np.minimum(a, b) * len(labels) + np.maximum(a, b), dtype=np.int64)
+    labels, pairs = matching.resolution.labels, matching.candidates
+    return pair_keys(labels[pairs.left[chosen]], labels[pairs.right[chosen]], len(labels))
 
 
 def ask_about(matching: Matching, products: pa.Table, chosen: Positions) -> tuple[Question, ...]:

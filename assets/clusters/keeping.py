@@ -18,8 +18,7 @@ import pyarrow as pa
 import xxhash
 
 from assets.clusters.candidates import SEARCHES, Candidates
-from assets.clusters.following import MatchState
-from assets.clusters.matching import Evidence
+from assets.clusters.matching import Evidence, MatchState
 from assets.clusters.neighbours import Neighbours
 from assets.clusters.reading import READ
 from assets.clusters.rules import MatchRules

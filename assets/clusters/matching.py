@@ -25,7 +25,7 @@ from scipy.special import expit
 
 from assets.clusters import candidates, features, resolution, scoring
 from assets.clusters.candidates import Candidates
-from assets.clusters.corpus import Corpus, build_corpus, take_statistics
+from assets.clusters.corpus import Corpus, build_corpus, take_statistics, term_lists
 from assets.clusters.features import Features
 from assets.clusters.matrices import PAIRS_AT_ONCE, Ints
 from assets.clusters.neighbours import Neighbours
@@ -97,18 +97,33 @@ class Following:
     compared: int
 
 
-@dataclass(frozen=True, slots=True)
-class Matching:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MatchState:
+    """What a matching has to remember in order to follow its catalogue.
+
+    Attributes:
+        offers: What was read of the offers, one row each, ordered by product id (`reading.READ`).
+        statistics: What is known of the catalogue.
+        neighbours: What each search found.
+        candidates: Pairs compared, by rows of `offers`.
+        evidence: What came of it.
+        model: The weights.
+    """
+
+    offers: pa.Table
+    statistics: Statistics
+    neighbours: Mapping[str, Neighbours]
+    candidates: Candidates
+    evidence: Evidence
+    model: MatchModel
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Matching(MatchState):
     """The results of all stages. Rows are those of `corpus` (sorted product ids), pairs those of `candidates`.
 
     Attributes:
-        offers: What was read of the offers, row by row those of the corpus (`reading.READ`).
         corpus: The offers as the matcher saw them; `corpus.ids[row]` names a row.
-        statistics: What is known of the catalogue.
-        neighbours: What each search found.
-        candidates: Pairs compared.
-        evidence: What came of it.
-        model: The weights.
         scores: Log-odds and probabilities.
         resolution: Clusters: `labels`, `confidence` and `weakest` per row.
         rules: The configuration.
@@ -117,13 +132,7 @@ class Matching:
         change: What it had to look at, where it followed another one.
     """
 
-    offers: pa.Table
     corpus: Corpus
-    statistics: Statistics
-    neighbours: Mapping[str, Neighbours]
-    candidates: Candidates
-    evidence: Evidence
-    model: MatchModel
     scores: Scores
     resolution: Resolution
     rules: MatchRules
@@ -161,13 +170,13 @@ def prepare(products: pa.Table, vectors: NDArray[np.float16], rules: MatchRules,
     products, vectors = in_order(products, vectors)
     spellings = find_spellings(products, rules.parsing)
     offers = read_offers(products, spellings, rules.parsing)
-    statistics = take_statistics(offers, vectors, spellings, rules.candidates)
-    corpus = build_corpus(offers, vectors, statistics)
-    twice = find_listing_twice(corpus, offers.column("offerer").to_pylist(), rules.sellers, rules.candidates, prior)
+    held = term_lists(offers)
+    statistics = take_statistics(offers, held, vectors, spellings, rules.candidates)
+    corpus = build_corpus(offers, held, vectors, statistics)
+    offerers = offers.column("offerer").to_pylist()
+    twice = find_listing_twice(corpus, offerers, rules.sellers, rules.candidates, prior)
     statistics = replace(statistics, listing_twice=twice)
-    return Prepared(
-        offers, corpus.with_exclusive(statistics.list_once(offers.column("offerer").to_pylist())), statistics
-    )
+    return Prepared(offers, corpus.with_exclusive(statistics.list_once(offerers)), statistics)
 
 
 def find_candidates(prepared: Prepared, rules: MatchRules) -> Candidates:
@@ -354,22 +363,46 @@ def match(
         pairs, comparison = extend_pairs(corpus, pairs, comparison, rules, prior)
     with stage("model"):
         model = model or fit_model(corpus, pairs, comparison, rules, prior)
-    with stage("scores"):
         evidence = weigh(comparison, model, prior)
         del comparison
-        scores = score_pairs(corpus, pairs, evidence, model)
-    with stage("clusters"):
-        clusters = resolve_clusters(corpus, pairs, evidence.vetoes, scores, rules)
-    return Matching(
+    state = MatchState(
         offers=prepared.offers,
-        corpus=corpus,
         statistics=prepared.statistics,
         neighbours=lists,
         candidates=pairs,
         evidence=evidence,
         model=model,
+    )
+    return conclude(state, corpus, rules, stage)
+
+
+def conclude(
+    state: MatchState, corpus: Corpus, rules: MatchRules, stage: Stages, change: Following | None = None
+) -> Matching:
+    """The last stages, which look at all pairs: let them compete, and make clusters of them.
+
+    Args:
+        state: What is known of the offers and the pairs.
+        corpus: The offers, row by row those of `state.offers`.
+        rules: The configuration.
+        stage: Takes the time.
+        change: What had to be looked at, where another matching was followed.
+    """
+    with stage("scores"):
+        scores = score_pairs(corpus, state.candidates, state.evidence, state.model)
+    with stage("clusters"):
+        clusters = resolve_clusters(corpus, state.candidates, state.evidence.vetoes, scores, rules)
+    return Matching(
+        offers=state.offers,
+        statistics=state.statistics,
+        neighbours=state.neighbours,
+        candidates=state.candidates,
+        evidence=state.evidence,
+        model=state.model,
+        corpus=corpus,
         scores=scores,
         resolution=clusters,
         rules=rules,
         seconds=stage.seconds,
+        change=change,
     )

@@ -62,22 +62,22 @@ def weighted_indicators(weights_of: Sequence[Mapping[str, float]]) -> Indicators
 
 def incidence(lists: pa.ChunkedArray, shares: pa.ChunkedArray | None = None) -> Indicators:
     """The same of a column of lists of distinct strings; `shares` has the value of every term, 1 where not given."""
-    held = lists.combine_chunks() if isinstance(lists, pa.ChunkedArray) else lists
-    coded = pc.list_flatten(held).dictionary_encode()
-    order = pc.sort_indices(coded.dictionary)
-    place = np.empty(len(order), dtype=np.int32)
-    place[order.to_numpy()] = np.arange(len(order), dtype=np.int32)
-    values = np.ones(len(coded), np.float32) if shares is None else flattened(shares).to_numpy().copy()
-    offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(pc.list_value_length(held).to_numpy())])
-    columns = place[coded.indices.to_numpy(zero_copy_only=False)] if len(coded) else np.empty(0, np.int32)
-    matrix = sparse.csr_matrix((values, columns, offsets), shape=(len(held), len(order)))
+    columns, terms = number_values(pc.list_flatten(lists))
+    values = np.ones(len(columns), np.float32) if shares is None else pc.list_flatten(shares).to_numpy().copy()
+    offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(pc.list_value_length(lists).to_numpy())])
+    matrix = sparse.csr_matrix((values, columns, offsets), shape=(len(lists), len(terms)))
     matrix.sort_indices()
-    return Indicators(matrix, coded.dictionary.take(order).to_pylist())
+    return Indicators(matrix, terms.to_pylist())
 
 
-def flattened(lists: pa.ChunkedArray) -> pa.Array:
-    """The elements of all lists of a column."""
-    return pc.list_flatten(lists.combine_chunks() if isinstance(lists, pa.ChunkedArray) else lists)
+def number_values(values: pa.ChunkedArray) -> tuple[Ints, pa.Array]:
+    """Number the distinct values in ascending order: the number of each, -1 for null, and the values themselves."""
+    coded = values.combine_chunks().dictionary_encode()
+    order = pc.sort_indices(coded.dictionary)
+    # The last stands for null: it is where -1 leads.
+    place = np.full(len(order) + 1, -1, dtype=np.int32)
+    place[order.to_numpy()] = np.arange(len(order), dtype=np.int32)
+    return place[pc.fill_null(coded.indices, -1).to_numpy()], coded.dictionary.take(order)
 
 
 def symmetric(left: Ints, right: Ints, values: NDArray[np.floating[Any]], size: int) -> Matrix:
@@ -194,9 +194,33 @@ def strongest_missing(a: Matrix, b: Matrix, left: Ints, right: Ints) -> Floats:
 def rank_within(groups: NDArray[np.int64], values: NDArray[np.floating[Any]]) -> NDArray[np.int64]:
     """Rank (from 0) of each value within its group, largest first; ties keep the given order."""
     order = np.lexsort((-values, groups))
-    ordered = groups[order]
-    starts = np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1]])) if len(ordered) else order[:0]
-    lengths = np.diff(np.concatenate([starts, [len(ordered)]]))
     ranks = np.empty(len(groups), dtype=np.int64)
-    ranks[order] = np.arange(len(groups)) - np.repeat(starts, lengths)
+    ranks[order] = places_in_runs(groups[order])
     return ranks
+
+
+def places_in_runs(ordered: NDArray[np.integer[Any]]) -> NDArray[np.int64]:
+    """Place (from 0) of each value in its run of equal neighbours."""
+    starts = run_starts(ordered)
+    places: NDArray[np.int64] = np.arange(len(ordered)) - np.repeat(starts, np.diff(np.append(starts, len(ordered))))
+    return places
+
+
+def run_starts(ordered: NDArray[np.integer[Any]]) -> NDArray[np.int64]:
+    """Where each run of equal neighbours begins."""
+    starts: NDArray[np.int64] = np.flatnonzero(np.append(True, ordered[1:] != ordered[:-1])[: len(ordered)])
+    return starts
+
+
+def pair_keys(one: NDArray[np.integer[Any]], other: NDArray[np.integer[Any]], size: int) -> NDArray[np.int64]:
+    """One number per unordered pair of numbers below `size`; sorted pairs have ascending ones."""
+    keys: NDArray[np.int64] = np.minimum(one, other).astype(np.int64) * size + np.maximum(one, other)
+    return keys
+
+
+def look_up(keys: NDArray[np.int64], wanted: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Place of each wanted number among ascending keys, -1 where it is none of them."""
+    if not len(keys):
+        return np.full(len(wanted), -1, dtype=np.int64)
+    found = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
+    return np.where(keys[found] == wanted, found, -1)

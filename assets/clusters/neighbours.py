@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from assets.clusters.matrices import Floats, Ints, Matrix, rank_within
+from assets.clusters.matrices import Floats, Ints, Matrix, places_in_runs, rank_within
 
 #: Found pairs: row, column, score, all of one length.
 Found = tuple[Ints, Ints, Floats]
@@ -41,17 +41,8 @@ class Neighbours:
 
     def nearest(self, limit: int) -> tuple[Ints, Ints]:
         """Rows and columns of the first `limit` of every list."""
-        kept = self._places() < limit
+        kept = places_in_runs(self.rows) < limit
         return self.rows[kept], self.columns[kept]
-
-    def lengths(self) -> NDArray[np.int64]:
-        """Entries of every list, shape (n,)."""
-        return np.bincount(self.rows, minlength=len(self.whole))
-
-    def _places(self) -> NDArray[np.int64]:
-        lengths = self.lengths()
-        starts = np.cumsum(lengths) - lengths
-        return np.arange(len(self.rows)) - starts[self.rows]
 
 
 class Search(Protocol):
@@ -292,9 +283,7 @@ def ranked(found: Found, most: int) -> Found:
     rows, columns, scores = found
     order = np.lexsort((columns, -scores, rows))
     rows, columns, scores = rows[order], columns[order], scores[order]
-    starts = np.flatnonzero(np.concatenate([[True], rows[1:] != rows[:-1]])) if len(rows) else order[:0]
-    lengths = np.diff(np.append(starts, len(rows)))
-    kept = np.arange(len(rows)) - np.repeat(starts, lengths) < most
+    kept = places_in_runs(rows) < most
     return rows[kept], columns[kept], scores[kept]
 
 

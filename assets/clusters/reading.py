@@ -68,7 +68,7 @@ def in_order(products: pa.Table, vectors: NDArray[np.float16]) -> tuple[pa.Table
     repeated = ids[1:].filter(pc.equal(ids[1:], ids[:-1]))
     if len(repeated):
         raise ValueError(f"product id {repeated[0].as_py()!r} occurs more than once: expected one row per product")
-    if pc.all(pc.equal(order, pa.array(np.arange(len(order)), order.type))).as_py() is not False:
+    if np.array_equal(order.to_numpy(), np.arange(len(order))):
         return products, vectors
     return products.take(order), vectors[order.to_numpy()]
 

@@ -9,9 +9,9 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from assets.clusters.following import MatchState, follow
+from assets.clusters.following import follow
 from assets.clusters.keeping import NotThisState, kept_digests, unpack
-from assets.clusters.matching import Following, Matching, Progress, match
+from assets.clusters.matching import Matching, MatchState, Progress, match
 from assets.clusters.reading import catalogue_digests
 from assets.clusters.rules import MatchRules
 
@@ -55,13 +55,13 @@ def renew(
     Raises:
         ValueError: the vectors do not match the rows, or a product id repeats.
     """
-    state, reason = usable(kept, products, rules, made_by)
-    if from_scratch or state is None:
+    state, reason = (None, "it was asked for") if from_scratch else usable(kept, products, rules, made_by)
+    if state is None:
         matching = match(products, vectors, rules=rules, progress=progress)
-        why = "it was asked for" if from_scratch else reason
-        return Renewal(matching, f"from scratch, with a model of its own: {why}")
-    matching = follow(state, products, vectors, rules=rules, progress=progress)
-    change = matching.change or Following(0, 0, 0)
+    else:
+        matching = follow(state, products, vectors, rules=rules, progress=progress)
+    if (change := matching.change) is None:
+        return Renewal(matching, f"from scratch, with a model of its own: {reason}")
     return Renewal(
         matching,
         f"followed the last one: {change.came:,} offers came or changed, {change.left:,} left, "

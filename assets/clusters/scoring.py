@@ -328,12 +328,10 @@ class Scores:
     """What the model says of each pair; all arrays have shape (pairs,).
 
     Attributes:
-        log_odds: Of the features alone, before rivals and vetoes: intercept plus contributions.
-        contested: After rivals.
+        contested: Log-odds after rivals.
         probability: Of the contested log-odds; 0 where vetoed.
     """
 
-    log_odds: Doubles
     contested: Doubles
     probability: Doubles
 
@@ -344,4 +342,4 @@ def score(corpus: Corpus, pairs: Candidates, log_odds: Doubles, vetoes: NDArray[
     possible = np.flatnonzero((vetoes == 0) & (contested >= LEAST_POSSIBLE))
     rivals = Candidates(pairs.left[possible], pairs.right[possible], pairs.channels[possible])
     contested[possible] = contest(corpus, rivals, log_odds[possible], shift)
-    return Scores(log_odds, contested, np.where(vetoes > 0, 0.0, expit(contested)))
+    return Scores(contested, np.where(vetoes > 0, 0.0, expit(contested)))

@@ -14,7 +14,6 @@ from typing import Self
 
 import numpy as np
 import pyarrow as pa
-import xxhash
 from numpy.typing import NDArray
 
 from assets.clusters.matrices import Floats, Indicators, Ints, frequency
@@ -46,9 +45,12 @@ class Statistics:
         counts = self.counts.get(kind, {})
         return np.fromiter((counts.get(term, 0) for term in terms), dtype=np.int32, count=len(terms))
 
-    def rarity(self, kind: str, terms: Sequence[str]) -> Floats:
-        """Inverse document frequency between 0 (everybody held it) and 1 (one did, or nobody yet), shape (terms,)."""
-        held = np.maximum(self.frequency(kind, terms), 1)
+    def rarity(self, frequency: Ints) -> Floats:
+        """Inverse document frequency of terms, given the offers that held each, shape (terms,).
+
+        It is between 0 (everybody held it) and 1 (one did, or nobody yet).
+        """
+        held = np.maximum(frequency, 1)
         weights = np.log1p((self.offers + 1) / (held + 1.0)) / np.log1p((self.offers + 1) / 2)
         return np.asarray(weights, dtype=np.float32)
 
@@ -66,26 +68,6 @@ class Statistics:
         grown = offers > self.offers * rules.growth or offers * rules.growth < self.offers
         return grown or (self.offerers < 2 <= offerers)
 
-    @property
-    def version(self) -> str:
-        """Digest of everything it knows, 16 hex digits."""
-        digest = xxhash.xxh3_64()
-        for part in (self._facts(), self.centres.tobytes()):
-            digest.update(part)
-        for kind, counts in sorted(self.counts.items()):
-            if counts:
-                digest.update(json.dumps([kind, sorted(counts.items())]).encode())
-        return digest.hexdigest()
-
-    def _facts(self) -> bytes:
-        known = {
-            "offers": self.offers,
-            "offerers": self.offerers,
-            "spellings": sorted(self.spellings),
-            "listing_twice": sorted(self.listing_twice),
-        }
-        return json.dumps(known, sort_keys=True).encode()
-
     def to_table(self) -> pa.Table:
         """One row per term, with the other facts and the centres in the schema's metadata."""
         rows = [
@@ -94,14 +76,20 @@ class Statistics:
             for term, count in sorted(counts.items())
         ]
         kinds, terms, counts = zip(*rows, strict=True) if rows else ((), (), ())
-        shape = json.dumps(self.centres.shape).encode()
+        facts = {
+            "offers": self.offers,
+            "offerers": self.offerers,
+            "spellings": sorted(self.spellings),
+            "listing_twice": sorted(self.listing_twice),
+            "shape": self.centres.shape,
+        }
         return pa.table(
             {
                 "kind": pa.array(kinds, pa.string()).dictionary_encode(),
                 "term": pa.array(terms, pa.string()),
                 "offers": pa.array(counts, pa.int32()),
             }
-        ).replace_schema_metadata({"facts": self._facts(), "centres": self.centres.tobytes(), "shape": shape})
+        ).replace_schema_metadata({"facts": json.dumps(facts).encode(), "centres": self.centres.tobytes()})
 
     @classmethod
     def from_table(cls, table: pa.Table) -> Self:
@@ -117,7 +105,7 @@ class Statistics:
             counts=counts,
             spellings=frozenset(facts["spellings"]),
             listing_twice=frozenset(facts["listing_twice"]),
-            centres=np.frombuffer(metadata[b"centres"], np.float16).reshape(json.loads(metadata[b"shape"])),
+            centres=np.frombuffer(metadata[b"centres"], np.float16).reshape(facts["shape"]),
         )
 
 

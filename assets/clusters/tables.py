@@ -101,7 +101,7 @@ def scored_table(matching: Matching) -> pa.Table:
                 "left_id": left,
                 "right_id": right,
                 "probability": matching.scores.probability,
-                "log_odds": matching.scores.log_odds,
+                "log_odds": matching.evidence.log_odds,
                 "veto": vetoes.take(pa.array(matching.evidence.vetoes)),
                 "judgement": pa.array([matching.answers.get(pair) for pair in range(len(pairs))], pa.string()),
                 "evidence": evidence_texts(matching),

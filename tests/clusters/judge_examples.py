@@ -72,7 +72,7 @@ def matching_of(
         corpus=blank.corpus.with_exclusive(np.full(len(names), exclusive)),
         candidates=Candidates(left, right, np.ones(len(left), dtype=np.uint8)),
         evidence=Evidence(log_odds, log_odds, vetoes),
-        scores=Scores(log_odds, log_odds, probability),
+        scores=Scores(log_odds, probability),
     )
     return settle(made, {})
 

@@ -6,7 +6,6 @@ import pyarrow as pa
 import pytest
 from matcher_examples import offers, vectors
 
-from assets.clusters.following import state_of
 from assets.clusters.keeping import pack
 from assets.clusters.renewal import Renewal, is_current, renew
 from assets.clusters.rules import MatchRules
@@ -30,7 +29,7 @@ def renewed(table: pa.Table, kept: bytes | None, *, from_scratch: bool = False) 
 @pytest.fixture(scope="module")
 def kept() -> bytes:
     """The state of twenty products of two shops."""
-    return pack(state_of(renewed(catalogue(20), None).matching), "us")
+    return pack(renewed(catalogue(20), None).matching, "us")
 
 
 def test_what_changed_little_is_followed(kept: bytes) -> None:
@@ -61,7 +60,7 @@ def test_otherwise_it_is_made_from_scratch_and_says_why(
 
 
 def test_a_first_rival_makes_a_catalogue_of_one_seller_another() -> None:
-    kept = pack(state_of(renewed(catalogue(20, "a"), None).matching), "us")
+    kept = pack(renewed(catalogue(20, "a"), None).matching, "us")
     joined = pa.concat_tables([catalogue(20, "a"), catalogue(1, "b")])
     assert "of 2 sellers are no longer the 20 of 1" in renewed(joined, kept).way
 
