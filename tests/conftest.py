@@ -1,7 +1,7 @@
 """The servers that the whole test session shares.
 
-Belongs here: the embedded stack of the session, empty catalogues in it, and how properties are tried. Not here:
-fixtures of one stage.
+Belongs here: the embedded stack of the session, empty catalogues and buckets in it, and how properties are tried. Not
+here: fixtures of one stage.
 """
 
 import uuid
@@ -16,6 +16,7 @@ from sqlalchemy import make_url
 
 from orchestration.settings import Endpoints, Settings
 from orchestration.stack import Stack
+from resources.object_store import ObjectStore
 from resources.warehouse import Warehouse
 
 # How long a test takes depends on the machine, and says nothing of what is right.
@@ -32,6 +33,24 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Endpoints]:
         yield servers.start("services")
     finally:
         servers.stop()
+
+
+@pytest.fixture(scope="session")
+def store(stack: Endpoints) -> ObjectStore:
+    """The real object store."""
+    return ObjectStore(stack.s3_endpoint, stack.s3_access_key, stack.s3_secret_key, stack.s3_region)
+
+
+@pytest.fixture(scope="session")
+def new_bucket(store: ObjectStore) -> Callable[[str], str]:
+    """Make an empty bucket named after the caller, and return its name."""
+
+    def made(caller: str) -> str:
+        name = f"{caller}-{uuid.uuid4().hex[:8]}"
+        store.ensure_bucket(name)
+        return name
+
+    return made
 
 
 @pytest.fixture(scope="session")

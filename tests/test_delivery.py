@@ -1,14 +1,13 @@
 """Delivering folders and files into a real bucket: the contracts first, nothing twice, mistakes in words."""
 
 import gzip
-import uuid
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from assets.listings.feeds import ContractError, load_contracts
 from orchestration.delivery import Delivered, DeliveryError, deliver_file, deliver_folder
-from orchestration.settings import Endpoints
 from resources.landing_zone import LandingBucket
 from resources.object_store import ObjectStore
 
@@ -23,11 +22,8 @@ OFFERS = "listing_id,title\n1,Kettle\n"
 
 
 @pytest.fixture
-def zone(stack: Endpoints) -> LandingBucket:
-    store = ObjectStore(stack.s3_endpoint, stack.s3_access_key, stack.s3_secret_key, stack.s3_region)
-    bucket = f"delivery-{uuid.uuid4().hex[:8]}"
-    store.ensure_bucket(bucket)
-    return LandingBucket(store, bucket)
+def zone(store: ObjectStore, new_bucket: Callable[[str], str]) -> LandingBucket:
+    return LandingBucket(store, new_bucket("delivery"))
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """The judge through the wire and through PostgreSQL: a server that knows the truth of the samples decides pairs."""
 
 import json
-import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import replace
@@ -30,7 +29,6 @@ from assets.products.schema import CURRENT_PRODUCTS
 from assets.tracking import ModelVersion, RunRecord
 from benchmarks.judge import NoMemory
 from benchmarks.matching import clean_feeds, judge, read_feeds
-from orchestration.settings import Endpoints
 from resources.object_store import ObjectStore
 from resources.state_shelf import ObjectStateShelf
 from resources.warehouse import Warehouse
@@ -173,12 +171,9 @@ class Tracker:
 
 
 @pytest.fixture
-def shelf(stack: Endpoints) -> ObjectStateShelf:
+def shelf(store: ObjectStore, new_bucket: Callable[[str], str]) -> ObjectStateShelf:
     """Where the state of the last clustering of this test lies."""
-    store = ObjectStore(stack.s3_endpoint, stack.s3_access_key, stack.s3_secret_key, stack.s3_region)
-    bucket = f"state-{uuid.uuid4().hex[:8]}"
-    store.ensure_bucket(bucket)
-    return ObjectStateShelf(store, bucket)
+    return ObjectStateShelf(store, new_bucket("state"))
 
 
 def clustered(

@@ -1,8 +1,7 @@
 """The I/O manager in real runs on a real object store: the event commits, the object never changes."""
 
 import hashlib
-import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from assets.embeddings.schema import PRODUCT_EMBEDDINGS
-from orchestration.settings import Endpoints
 from resources.object_store import ObjectStore
 from resources.parquet_io import ParquetIOManager, ParquetRules, object_folder, regrouped
 
@@ -28,15 +26,8 @@ BATCHES = dg.DynamicPartitionsDefinition(name="test_batches")
 
 
 @pytest.fixture(scope="module")
-def store(stack: Endpoints) -> ObjectStore:
-    return ObjectStore(stack.s3_endpoint, stack.s3_access_key, stack.s3_secret_key, stack.s3_region)
-
-
-@pytest.fixture(scope="module")
-def bucket(store: ObjectStore) -> str:
-    name = f"io-{uuid.uuid4().hex[:8]}"
-    store.ensure_bucket(name)
-    return name
+def bucket(new_bucket: Callable[[str], str]) -> str:
+    return new_bucket("io")
 
 
 @pytest.fixture

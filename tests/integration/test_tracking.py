@@ -33,11 +33,6 @@ def environment(stack: Endpoints) -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def store(stack: Endpoints) -> ObjectStore:
-    return ObjectStore(stack.s3_endpoint, stack.s3_access_key, stack.s3_secret_key, stack.s3_region)
-
-
-@pytest.fixture(scope="module")
 def tracking(stack: Endpoints, environment: None, store: ObjectStore) -> Iterator[MlflowTracking]:
     name = f"mlflow_{uuid.uuid4().hex[:8]}"
     store.ensure_bucket(name.replace("_", "-"))

@@ -1,6 +1,5 @@
 """The landing sensor against a real bucket and a real ledger: overwritten, late, deleted, repeated feeds."""
 
-import uuid
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime, timedelta
@@ -13,7 +12,6 @@ import pytest
 
 from assets.batches import BATCHES
 from assets.listings.ports import DeliveryGone
-from orchestration.settings import Endpoints
 from resources.batch_book import PostgresBatchBook, UnknownBatch
 from resources.landing_zone import LandingBucket
 from resources.object_store import ObjectStore
@@ -31,11 +29,8 @@ OFFERS = b"listing_id,title\n1,Kettle\n"
 
 
 @pytest.fixture
-def zone(stack: Endpoints) -> LandingBucket:
-    store = ObjectStore(stack.s3_endpoint, stack.s3_access_key, stack.s3_secret_key, stack.s3_region)
-    bucket = f"landing-{uuid.uuid4().hex[:8]}"
-    store.ensure_bucket(bucket)
-    zone = LandingBucket(store, bucket)
+def zone(store: ObjectStore, new_bucket: Callable[[str], str]) -> LandingBucket:
+    zone = LandingBucket(store, new_bucket("landing"))
     zone.deliver_bytes(CONTRACTS, "shops/feeds.yaml")
     return zone
 
