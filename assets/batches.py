@@ -1,7 +1,7 @@
 """Batches: one delivered version of one feed, the unit of everything that happens per delivery.
 
-Belongs here: what a batch is, the book that knows all of them, the partitions. Not here: deciding what a new batch is
-(see `sensors.landing`), keeping the book (see `resources.batch_book`).
+Belongs here: what a batch is, the book that knows all of them, the archive of what was made of them, the partitions.
+Not here: deciding what a new batch is (see `sensors.landing`), keeping either (see `resources`).
 """
 
 from collections.abc import Mapping
@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import Any, Protocol
 
 import dagster as dg
+import pyarrow as pa
 
 #: One partition per batch, added when it is delivered; never one per listing.
 BATCHES = dg.DynamicPartitionsDefinition(name="batches")
@@ -77,4 +78,26 @@ class BatchBook(Protocol):
 
     def hold(self, batch_key: str, reason: str) -> None:
         """Write down that the batch waits for somebody to accept it, and why; it is not tried again before."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchArtifacts:
+    """The names of the four tables that were made of a batch, each of which never changes."""
+
+    raw_listings: str
+    rejected_listings: str
+    cleaned_products: str
+    rejected_products: str
+
+
+class BatchArchive(Protocol):
+    """Keeps the tables that were made of every batch, for as long as the catalogue may be made of them again."""
+
+    def newest(self, batch_key: str) -> BatchArtifacts:
+        """Return the names of the batch's tables as they were made last; raises `LookupError` where one never was."""
+        ...
+
+    def read(self, name: str) -> pa.Table:
+        """Return the table of that name."""
         ...

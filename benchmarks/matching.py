@@ -12,7 +12,6 @@ import resource
 import sys
 import tempfile
 import time
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
@@ -22,7 +21,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import xxhash
 from numpy.typing import NDArray
@@ -207,15 +205,10 @@ def read_feeds(folder: Path, scratch: Path) -> list[pa.Table]:
 
 
 def clean_feeds(feeds: Sequence[pa.Table]) -> pa.Table:
-    """Clean one feed after the other as the pipeline does: each by the brands that those before it have named."""
-    seen: Counter[str] = Counter()
-    cleaned = []
-    for listings in feeds:
-        products = clean_listings(listings, rules=CleaningRules(), brands=lexicon_of(listings, seen)).products
-        named = products.filter(pc.equal(products.column("brand_origin"), "feed"))
-        seen.update(named.column("brand").to_pylist())
-        cleaned.append(products)
-    return pa.concat_tables(cleaned)
+    """Clean one feed after the other as the pipeline does."""
+    return pa.concat_tables(
+        clean_listings(listings, rules=CleaningRules(), brands=lexicon_of(listings)).products for listings in feeds
+    )
 
 
 def without_sellers(products: pa.Table) -> pa.Table:

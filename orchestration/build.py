@@ -26,6 +26,7 @@ from assets.summaries.assets import ASSETS as SUMMARY_ASSETS
 from assets.summaries.checks import CHECKS as SUMMARY_CHECKS
 from orchestration.jobs import CATALOGUE, INGEST
 from orchestration.settings import Endpoints, Settings, endpoints
+from resources.batch_archive import ArtifactArchive
 from resources.batch_book import PostgresBatchBook
 from resources.dbt_runner import DbtProject, DbtProjectRunner
 from resources.document_shelf import DocumentShelf
@@ -106,6 +107,10 @@ class Parts:
     def batch_book(self) -> PostgresBatchBook:
         """Every batch that was ever delivered, and the ledger of deliveries."""
         return PostgresBatchBook(self.warehouse, self.where.landing_bucket)
+
+    def batch_archive(self, instance: dg.DagsterInstance) -> ArtifactArchive:
+        """The tables that were made of every batch."""
+        return ArtifactArchive(self.io_manager, instance)
 
     @cached_property
     def landing_zone(self) -> LandingBucket:
@@ -215,11 +220,21 @@ def _resources(parts: Parts) -> dict[str, object]:
         "io_manager": dg.IOManagerDefinition(
             resource_fn=lambda _: parts.io_manager, description=Parts.io_manager.__doc__
         ),
+        "batch_archive": dg.ResourceDefinition(
+            resource_fn=lambda context: parts.batch_archive(_instance_of(context)),
+            description=Parts.batch_archive.__doc__,
+        ),
         **{
             name: dg.ResourceDefinition(resource_fn=_lazily(parts, part), description=getattr(Parts, part).__doc__)
             for name, part in RESOURCES.items()
         },
     }
+
+
+def _instance_of(context: dg.InitResourceContext) -> dg.DagsterInstance:
+    if context.instance is None:
+        raise dg.DagsterInvariantViolationError("a batch's artifacts are found by the events of an instance")
+    return context.instance
 
 
 def _lazily(parts: Parts, part: str) -> Callable[[dg.InitResourceContext], object]:

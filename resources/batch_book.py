@@ -51,7 +51,7 @@ class UnknownBatch(LookupError):
 
 
 class NotHeld(ValueError):
-    """A batch cannot be accepted, because it does not wait for anybody; the message says what it is instead."""
+    """A batch cannot be accepted: it is neither held nor rolled back; the message says what it is instead."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,7 +151,7 @@ class PostgresBatchBook:
             )
 
     def accept(self, batch_key: str) -> None:
-        """Let a held batch be taken in; accepting it twice changes nothing.
+        """Let a batch be taken in that is held or was rolled back; accepting it twice changes nothing.
 
         Raises:
             UnknownBatch: no such batch was delivered.
@@ -167,18 +167,20 @@ class PostgresBatchBook:
             if not found:
                 raise UnknownBatch(f"no batch {batch_key!r} was ever delivered")
             (row,) = found
-            if row["state"] != "held":
+            if row["state"] not in ("held", "rolled_back"):
                 if row["is_accepted"]:
                     return
-                raise NotHeld(f"batch {batch_key!r} is {row['state']}, not held: there is nothing to accept")
+                raise NotHeld(
+                    f"batch {batch_key!r} is {row['state']}, neither held nor rolled back: there is nothing to accept"
+                )
             transaction.execute(
                 "UPDATE catalog.batches SET state = 'pending', accepted_at = now() WHERE batch_key = :batch_key",
                 batch_key=batch_key,
             )
             transaction.execute(
                 "UPDATE catalog.deliveries SET state = 'pending', attempts = 0, reason = 'it was accepted', "
-                "updated_at = now() WHERE delivery_id = (SELECT max(delivery_id) FROM catalog.deliveries "
-                "WHERE batch_key = :batch_key AND state = 'failed')",
+                "updated_at = now() WHERE batch_key = :batch_key AND (state = 'rolled_back' OR delivery_id = "
+                "(SELECT max(delivery_id) FROM catalog.deliveries WHERE batch_key = :batch_key AND state = 'failed'))",
                 batch_key=batch_key,
             )
 
@@ -192,11 +194,15 @@ class PostgresBatchBook:
         )
 
     def newest_batches(self) -> list[dict[str, Any]]:
-        """Return the newest delivery of every feed: source, feed path, batch key, contract digest, whether refused."""
+        """Return the newest delivery of every feed: source, feed path, batch key, contract digest, whether refused.
+
+        What was rolled back counts as never delivered.
+        """
         rows: list[dict[str, Any]] = self.warehouse.read(
             "SELECT DISTINCT ON (d.source, d.feed_path) d.source, d.feed_path, d.batch_key, b.contract_digest, "
             "b.state = 'failed' AS refused "
-            "FROM catalog.deliveries d JOIN catalog.batches b USING (batch_key) WHERE d.bucket = :bucket "
+            "FROM catalog.deliveries d JOIN catalog.batches b USING (batch_key) "
+            "WHERE d.bucket = :bucket AND d.state <> 'rolled_back' "
             "ORDER BY d.source, d.feed_path, d.last_modified DESC, d.delivery_id DESC",
             NEWEST,
             bucket=self.bucket,

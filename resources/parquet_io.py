@@ -32,7 +32,7 @@ _CONTENT_TYPE = "application/vnd.apache.parquet"
 _EVENTS_AT_ONCE = 1000
 
 
-class ArtifactMissing(RuntimeError):
+class ArtifactMissing(LookupError):
     """What an input needs was never written, or is gone; the message names asset, partition and object."""
 
 
@@ -119,6 +119,27 @@ class ParquetIOManager(dg.IOManager):
             raise ArtifactMissing(f"{_describe(context)} has not been materialised yet")
         dataset = self._dataset(uris, _describe(context))
         return dataset.to_table() if wanted is pa.Table else dataset
+
+    def newest(self, instance: dg.DagsterInstance, asset_key: dg.AssetKey, partition: str) -> str:
+        """Return the URI of what the last materialisation of a partition wrote.
+
+        Raises:
+            ArtifactMissing: there is none.
+        """
+        found = _latest(instance, asset_key, [partition]).get(partition)
+        uri = found.metadata.get(URI) if found is not None else None
+        if uri is None:
+            raise ArtifactMissing(f"{asset_key.to_user_string()}[{partition}] has not been materialised yet")
+        return str(uri.value)
+
+    def read(self, uri: str) -> pa.Table:
+        """Return the table at a URI that a materialisation names.
+
+        Raises:
+            ArtifactMissing: it is gone.
+            ObjectStoreUnavailable: the store could not be reached.
+        """
+        return self._dataset([uri], uri).to_table()
 
     def _write(self, path: Path, rows: pa.Table | pa.RecordBatchReader) -> None:
         with pq.ParquetWriter(

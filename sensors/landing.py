@@ -118,7 +118,7 @@ def _entry(arrival: Arrival) -> LedgerEntry:
     if contract is None:
         return entry(state="ignored", reason=arrival.reason)
     return entry(
-        state="superseded" if arrival.repeats else "pending",
+        state="repeated" if arrival.repeats else "pending",
         reason="the same bytes as the newest delivery of this feed" if arrival.repeats else None,
         batch_key=arrival.batch_key,
         source=contract.source,

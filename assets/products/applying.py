@@ -1,129 +1,201 @@
-"""Bringing a cleaned batch into the current catalogue, in one transaction.
+"""Bringing a cleaned batch into the current catalogue, and taking one out of it, in one transaction each.
 
-Belongs here: the order of the statements in `sql/` and what they are told. Not here: cleaning, connections.
+Belongs here: the order of the statements in `sql/` and what they are told. Not here: cleaning, connections, which
+deliveries count (see `timeline`).
 """
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from functools import partial
 
 import pyarrow as pa
 
-from assets.batches import Batch
+from assets.batches import Batch, BatchArchive, BatchArtifacts
 from assets.catalogue import Catalogue, Transaction, upsert_columns
 from assets.catalogue import sql as read_sql
 from assets.listings.schema import RAW_LISTINGS
 from assets.products.schema import CLEANED_PRODUCTS
+from assets.products.timeline import Entry, Plan, plan_timeline
+from assets.versions import table_digest
 
 sql = partial(read_sql, "assets.products")
 
 CHANGES = pa.schema([("change", pa.string()), ("rows", pa.int64())])
-BATCH_KEYS = pa.schema([("batch_key", pa.string())])
+TIMELINE = pa.schema(
+    [
+        ("batch_key", pa.string()),
+        ("feed_path", pa.string()),
+        ("is_snapshot", pa.bool_()),
+        ("delivered_at", pa.timestamp("us", tz="UTC")),
+        ("is_applied", pa.bool_()),
+    ]
+)
+APPLIED_FROM = pa.schema([("artifacts", pa.string()), ("content_digest", pa.string())])
+#: Tables of one application that the next one in the same transaction makes again.
+STAGED = ("incoming_listings", "incoming_products", "listing_change", "product_change")
+#: What a table of the catalogue is compared by: its key, and what makes a change of it.
+COMPARED = {
+    "listings": ("source, listing_id", "row_digest"),
+    "products": ("product_id", "product_digest, text_hash, quality, issues"),
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Applied:
     """What a batch changed: `change -> rows` for listings and for products (added, changed, relisted, delisted).
 
-    `superseded_by` names the newer snapshot of the same feed that made this one void, where there is one.
+    `made_anew_from` counts the deliveries that the source was made anew from, where the batch did not come in order.
     """
 
     listings: Mapping[str, int] = field(default_factory=dict)
     products: Mapping[str, int] = field(default_factory=dict)
-    superseded_by: str | None = None
+    made_anew_from: int = 0
 
 
 def apply_batch(
-    catalogue: Catalogue,
-    batch: Batch,
-    listings: pa.Table,
-    products: pa.Table,
-    *,
-    rejected: Mapping[str, int],
-    run_id: str,
+    catalogue: Catalogue, archive: BatchArchive, batch: Batch, artifacts: BatchArtifacts, *, run_id: str
 ) -> Applied:
     """Apply one batch: all of it or nothing, and nothing at all the second time.
 
+    Whenever it comes, the source is afterwards what it would be had all its deliveries come in order; see
+    `plan_timeline`. Batches of one source wait for each other; those of different sources do not. A batch that was
+    rolled back before it could be applied changes nothing.
+
     Args:
         catalogue: The current catalogue.
+        archive: The tables of every batch.
         batch: Which batch it is.
-        listings: The accepted rows, following `RAW_LISTINGS`.
-        products: What cleaning made of them, following `CLEANED_PRODUCTS`.
-        rejected: How many listings cleaning could not use, by reason.
+        artifacts: The tables that were made of it.
         run_id: The run that applies it.
+    """
+    content = "-".join(
+        table_digest(archive.read(name)) for name in (artifacts.raw_listings, artifacts.cleaned_products)
+    )
+    with catalogue.transaction() as transaction:
+        transaction.lock(f"source {batch.source}")
+        timeline = _timeline(transaction, batch)
+        mine = [entry for entry in timeline if entry.batch_key == batch.batch_key]
+        if not mine:
+            return Applied()
+        before = transaction.query(sql("applied_from"), APPLIED_FROM, batch_key=batch.batch_key).to_pylist()
+        is_other = any(entry.is_applied for entry in mine) and before[0]["content_digest"] != content
+        rejected = Counter(archive.read(artifacts.rejected_products).column("reason").to_pylist())
+        transaction.execute(
+            sql("close_batch"),
+            batch_key=batch.batch_key,
+            run_id=run_id,
+            artifacts=json.dumps(asdict(artifacts), sort_keys=True),
+            content_digest=content,
+            products_accepted=archive.read(artifacts.cleaned_products).num_rows,
+            products_rejected=rejected.total(),
+            reasons=json.dumps(rejected, sort_keys=True),
+        )
+        transaction.execute(sql("close_deliveries"), batch_key=batch.batch_key, run_id=run_id)
+        return _carry_out(transaction, archive, batch.source, plan_timeline(timeline, anew=is_other))
 
-    Batches of one source wait for each other; those of different sources do not.
+
+def roll_back(catalogue: Catalogue, archive: BatchArchive, batch: Batch) -> Applied:
+    """Take a batch out: the source is made anew from its other deliveries, as if this one had never come.
+
+    It stays out until it is accepted, or delivered again.
+
+    Args:
+        catalogue: The current catalogue.
+        archive: The tables of every batch.
+        batch: Which batch it is.
     """
     with catalogue.transaction() as transaction:
         transaction.lock(f"source {batch.source}")
-        newer = _newer_snapshot(transaction, batch)
-        applied = Applied(superseded_by=newer) if newer else _apply_rows(transaction, batch, listings, products)
-        _close(transaction, batch, newer, products.num_rows, rejected, run_id)
-    return applied
+        was_applied = any(
+            entry.batch_key == batch.batch_key and entry.is_applied for entry in _timeline(transaction, batch)
+        )
+        transaction.execute(sql("roll_back_batch"), batch_key=batch.batch_key)
+        transaction.execute(sql("roll_back_deliveries"), batch_key=batch.batch_key)
+        if not was_applied:
+            return Applied()
+        plan = plan_timeline(_timeline(transaction, batch), anew=True)
+        return _carry_out(transaction, archive, batch.source, plan)
 
 
-def _newer_snapshot(transaction: Transaction, batch: Batch) -> str | None:
-    """Return the newer snapshot that already says all there is to say of this feed."""
-    if not batch.is_snapshot:
-        return None
-    newer = transaction.query(
-        sql("newer_snapshot"),
-        BATCH_KEYS,
-        source=batch.source,
-        feed_path=batch.feed_path,
-        delivered_at=batch.delivered_at,
-        batch_key=batch.batch_key,
-    )
-    return str(newer.column("batch_key")[0]) if newer.num_rows else None
+def _timeline(transaction: Transaction, batch: Batch) -> list[Entry]:
+    """Return the deliveries that the batch's source is made of, those of the batch that wait to be among them."""
+    rows = transaction.query(sql("timeline"), TIMELINE, source=batch.source, batch_key=batch.batch_key)
+    return [Entry(**row) for row in rows.to_pylist()]
 
 
-def _apply_rows(transaction: Transaction, batch: Batch, listings: pa.Table, products: pa.Table) -> Applied:
-    at = {"delivered_at": batch.delivered_at, "batch_key": batch.batch_key}
-    feed = {"source": batch.source, "feed_path": batch.feed_path}
-    transaction.stage("incoming_listings", listings, schema=RAW_LISTINGS.arrow)
-    transaction.stage("incoming_products", products, schema=CLEANED_PRODUCTS.arrow)
+def _carry_out(transaction: Transaction, archive: BatchArchive, source: str, plan: Plan) -> Applied:
+    if plan.anew:
+        return _make_anew(transaction, archive, source, plan.entries)
+    listings: Counter[str] = Counter()
+    products: Counter[str] = Counter()
+    for entry in plan.entries:
+        _apply(transaction, archive, source, entry)
+        listings.update(_count(transaction, "listing_change"))
+        products.update(_count(transaction, "product_change"))
+    return Applied(listings=listings, products=products)
+
+
+def _make_anew(transaction: Transaction, archive: BatchArchive, source: str, entries: Sequence[Entry]) -> Applied:
+    """Empty the source, apply its deliveries in order, and compare with what it was."""
+    for table, (key, content) in COMPARED.items():
+        transaction.execute(sql("remember_state").format(table=table, key=key, content=content), source=source)
+    for statement in ("empty_product_history", "empty_products", "empty_listing_history", "empty_listings"):
+        transaction.execute(sql(statement), source=source)
+    for entry in entries:
+        _apply(transaction, archive, source, entry)
+    changes = {
+        table: _counted(
+            transaction.query(
+                sql("compare_state").format(table=table, key=key, content=content), CHANGES, source=source
+            )
+        )
+        for table, (key, content) in COMPARED.items()
+    }
+    return Applied(**changes, made_anew_from=len(entries))
+
+
+def _apply(transaction: Transaction, archive: BatchArchive, source: str, entry: Entry) -> None:
+    at = {"delivered_at": entry.delivered_at, "batch_key": entry.batch_key}
+    artifacts = _artifacts_of(transaction, archive, entry.batch_key)
+    for table in STAGED:
+        transaction.execute(sql("forget_staged").format(table=table))
+    transaction.stage("incoming_listings", archive.read(artifacts.raw_listings), schema=RAW_LISTINGS.arrow)
+    transaction.stage("incoming_products", archive.read(artifacts.cleaned_products), schema=CLEANED_PRODUCTS.arrow)
 
     transaction.execute(
-        sql("find_listing_changes"), is_snapshot=batch.is_snapshot, delivered_at=batch.delivered_at, **feed
+        sql("find_listing_changes"),
+        is_snapshot=entry.is_snapshot,
+        delivered_at=entry.delivered_at,
+        source=source,
+        feed_path=entry.feed_path,
     )
     transaction.execute(
-        sql("upsert_listings").format(**upsert_columns(RAW_LISTINGS, "i")),
-        feed_path=batch.feed_path,
-        **at,
+        sql("upsert_listings").format(**upsert_columns(RAW_LISTINGS, "i")), feed_path=entry.feed_path, **at
     )
-    transaction.execute(sql("confirm_listings"), delivered_at=batch.delivered_at, feed_path=batch.feed_path)
+    transaction.execute(sql("confirm_listings"), delivered_at=entry.delivered_at, feed_path=entry.feed_path)
     transaction.execute(sql("delist_listings"), **at)
-    transaction.execute(sql("close_listing_history"), delivered_at=batch.delivered_at)
+    transaction.execute(sql("close_listing_history"), delivered_at=entry.delivered_at)
     transaction.execute(sql("open_listing_history"), **at)
 
-    transaction.execute(sql("find_product_changes"), source=batch.source)
-    transaction.execute(
-        sql("upsert_products").format(**upsert_columns(CLEANED_PRODUCTS, "p")),
-        **at,
-    )
-    transaction.execute(sql("delist_products"), delivered_at=batch.delivered_at)
-    transaction.execute(sql("close_product_history"), delivered_at=batch.delivered_at)
+    transaction.execute(sql("find_product_changes"), source=source)
+    transaction.execute(sql("upsert_products").format(**upsert_columns(CLEANED_PRODUCTS, "p")), **at)
+    transaction.execute(sql("delist_products"), delivered_at=entry.delivered_at)
+    transaction.execute(sql("close_product_history"), delivered_at=entry.delivered_at)
     transaction.execute(sql("open_product_history"), **at)
-    return Applied(listings=_count(transaction, "listing_change"), products=_count(transaction, "product_change"))
+
+
+def _artifacts_of(transaction: Transaction, archive: BatchArchive, batch_key: str) -> BatchArtifacts:
+    """Return the tables that the batch is applied from."""
+    (row,) = transaction.query(sql("applied_from"), APPLIED_FROM, batch_key=batch_key).to_pylist()
+    # A catalogue from before these names were written down was made from the newest.
+    return BatchArtifacts(**json.loads(row["artifacts"])) if row["artifacts"] else archive.newest(batch_key)
 
 
 def _count(transaction: Transaction, table: str) -> dict[str, int]:
-    counted = transaction.query(sql("count_changes").format(table=table), CHANGES)
-    return {row["change"]: row["rows"] for row in counted.to_pylist()}
+    return _counted(transaction.query(sql("count_changes").format(table=table), CHANGES))
 
 
-def _close(
-    transaction: Transaction, batch: Batch, newer: str | None, accepted: int, rejected: Mapping[str, int], run_id: str
-) -> None:
-    """Write down that the batch was dealt with, in the same transaction that dealt with it."""
-    outcome = {"state": "superseded" if newer else "applied", "run_id": run_id, "batch_key": batch.batch_key}
-    transaction.execute(
-        sql("close_batch"),
-        products_accepted=accepted,
-        products_rejected=sum(rejected.values()),
-        reasons=json.dumps(rejected, sort_keys=True),
-        **outcome,
-    )
-    reason = f"a newer snapshot was applied: {newer}" if newer else None
-    transaction.execute(sql("close_deliveries"), reason=reason, **outcome)
+def _counted(changes: pa.Table) -> dict[str, int]:
+    return {row["change"]: row["rows"] for row in changes.to_pylist()}

@@ -11,8 +11,8 @@ import dagster as dg
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from assets.batches import BATCHES, BatchBook
-from assets.catalogue import Catalogue, select, sql
+from assets.batches import BATCHES, BatchArchive, BatchBook
+from assets.catalogue import Catalogue, select
 from assets.listings.schema import RAW_LISTINGS
 from assets.presentation import OWNERS, asset_key, column_lineage, markdown_table, plot, preview, table_metadata
 from assets.products.applying import Applied, apply_batch
@@ -22,7 +22,6 @@ from assets.products.schema import CATALOGUE, CLEANED_PRODUCTS, CURRENT_PRODUCTS
 from assets.versions import code_version, table_digest
 
 CODE_VERSION = code_version("assets.products")
-BRANDS = pa.schema([("brand", pa.string()), ("products", pa.int64())])
 #: What each cleaned column is made from, where it is not its namesake alone.
 LINEAGE = {
     "product_id": ("source", "listing_id"),
@@ -68,13 +67,9 @@ LINEAGE = {
         ),
     },
 )
-def clean_batch(
-    context: dg.AssetExecutionContext, listings: pa.Table, catalogue: dg.ResourceParam[Catalogue]
-) -> Iterator[dg.Output[pa.Table]]:
-    """Clean one batch against the brands that its own rows or any shop's feed before it have named."""
-    known = catalogue.read(sql("assets.products", "known_brands"), BRANDS, batch_key=context.partition_key)
-    lexicon = lexicon_of(listings, {row["brand"]: row["products"] for row in known.to_pylist()})
-    cleaned = clean_listings(listings, rules=CleaningRules(), brands=lexicon)
+def clean_batch(listings: pa.Table) -> Iterator[dg.Output[pa.Table]]:
+    """Clean one batch, whatever came before it."""
+    cleaned = clean_listings(listings, rules=CleaningRules(), brands=lexicon_of(listings))
     yield dg.Output(
         cleaned.products,
         "cleaned_products",
@@ -103,38 +98,29 @@ def clean_batch(
     code_version=CODE_VERSION,
     owners=OWNERS,
     kinds={"postgres", "sql"},
-    ins={
-        "listings": dg.AssetIn(key=asset_key(RAW_LISTINGS)),
-        "products": dg.AssetIn(key=asset_key(CLEANED_PRODUCTS)),
-        "rejected_products": dg.AssetIn(key=asset_key(REJECTED_PRODUCTS)),
-    },
+    deps=[asset_key(table) for table in (RAW_LISTINGS, CLEANED_PRODUCTS, REJECTED_PRODUCTS)],
     description=(
         "The current catalogue in PostgreSQL after this batch: listings and products added, changed and delisted in "
-        "one transaction, with the history of every change. Only a batch that passed its checks comes here."
+        "one transaction, with the history of every change. Only a batch that passed its checks comes here. One that "
+        "comes late takes its place among the others of its source, which is then made anew from all of them."
     ),
     metadata=table_metadata(CATALOGUE, column_lineage(CATALOGUE, CLEANED_PRODUCTS)),
 )
 def catalogue_products(
     context: dg.AssetExecutionContext,
-    listings: pa.Table,
-    products: pa.Table,
-    rejected_products: pa.Table,
     catalogue: dg.ResourceParam[Catalogue],
     batch_book: dg.ResourceParam[BatchBook],
+    batch_archive: dg.ResourceParam[BatchArchive],
 ) -> dg.MaterializeResult[None]:
     """Apply the batch and say what it changed."""
-    applied = apply_batch(
-        catalogue,
-        batch_book.batch(context.partition_key),
-        listings,
-        products,
-        rejected=Counter(rejected_products.column("reason").to_pylist()),
-        run_id=context.run.run_id,
-    )
-    return dg.MaterializeResult(metadata=_changes_metadata(applied))
+    batch = batch_book.batch(context.partition_key)
+    artifacts = batch_archive.newest(batch.batch_key)
+    applied = apply_batch(catalogue, batch_archive, batch, artifacts, run_id=context.run.run_id)
+    return dg.MaterializeResult(metadata=changes_metadata(applied))
 
 
-def _changes_metadata(applied: Applied) -> dict[str, Any]:
+def changes_metadata(applied: Applied) -> dict[str, Any]:
+    """Say what was changed, for whoever looks at the catalogue in Dagster."""
     changes = sorted(applied.listings.keys() | applied.products.keys())
     metadata: dict[str, Any] = {
         "changes": markdown_table(
@@ -143,8 +129,8 @@ def _changes_metadata(applied: Applied) -> dict[str, Any]:
         ),
         "products changed": sum(applied.products.values()),
     }
-    if applied.superseded_by:
-        metadata["superseded by"] = applied.superseded_by
+    if applied.made_anew_from:
+        metadata["made anew from deliveries"] = applied.made_anew_from
     return metadata
 
 

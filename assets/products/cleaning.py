@@ -88,16 +88,16 @@ class _Rejection:
     detail: str
 
 
-def lexicon_of(listings: pa.Table, seen: Mapping[str, int]) -> BrandLexicon:
-    """Return the brands to clean a batch by: those other feeds named, those its own rows name, those its titles show.
+def lexicon_of(listings: pa.Table) -> BrandLexicon:
+    """Return the brands to clean a batch by: those that its own rows name, and those that its titles show.
+
+    What other batches name is left out, so that a product follows from its own batch, whatever came before it.
 
     Args:
         listings: The batch, following `RAW_LISTINGS`.
-        seen: How many products of other batches carry each brand by their feed's own word.
     """
-    own = BrandLexicon.from_feeds(listings.column("brand").to_pylist())
-    shown = BrandLexicon.from_titles(listings.column("title").to_pylist())
-    return BrandLexicon.from_feeds(seen).merged(own).merged(shown)
+    named = BrandLexicon.from_feeds(listings.column("brand").to_pylist())
+    return named.merged(BrandLexicon.from_titles(listings.column("title").to_pylist()))
 
 
 def clean_listings(listings: pa.Table, *, rules: CleaningRules, brands: BrandLexicon) -> Cleaned:

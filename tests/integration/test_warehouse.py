@@ -68,7 +68,7 @@ def test_migrations_go_up_down_and_up_again(warehouse: Warehouse) -> None:
     count = "SELECT count(*) FROM pg_tables WHERE schemaname = 'catalog'"
     with warehouse.transaction() as transaction:
         tables = transaction.scalar(count)
-    assert warehouse.revision() == "0003"
+    assert warehouse.revision() == "0004"
 
     warehouse.downgrade("base")
     assert warehouse.revision() is None
@@ -77,7 +77,7 @@ def test_migrations_go_up_down_and_up_again(warehouse: Warehouse) -> None:
 
     warehouse.migrate()
     warehouse.migrate()
-    assert warehouse.revision() == "0003"
+    assert warehouse.revision() == "0004"
     with warehouse.transaction() as transaction:
         assert transaction.scalar(count) == tables
 
@@ -87,7 +87,7 @@ def test_processes_that_start_at_once_migrate_once(warehouse: Warehouse, url: st
     starting = [Warehouse(url) for _ in range(4)]
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(Warehouse.migrate, starting))
-    assert {each.revision() for each in starting} == {"0003"}
+    assert {each.revision() for each in starting} == {"0004"}
     for each in starting:
         each.close()
 

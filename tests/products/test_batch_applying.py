@@ -2,7 +2,7 @@
 
 import itertools
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -16,12 +16,12 @@ import xxhash
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from assets.batches import Batch
+from assets.batches import Batch, BatchArtifacts
 from assets.catalogue import sql
 from assets.listings.schema import RAW_LISTINGS
-from assets.products.applying import Applied, apply_batch
+from assets.products.applying import Applied, apply_batch, roll_back
 from assets.products.guarding import SnapshotRules, Verdict, guard
-from assets.products.schema import CLEANED_PRODUCTS
+from assets.products.schema import CLEANED_PRODUCTS, REJECTED_PRODUCTS
 from resources.batch_book import LedgerEntry, NotHeld, PostgresBatchBook, UnknownBatch
 from resources.warehouse import Warehouse, WarehouseError
 
@@ -48,6 +48,25 @@ class Offer:
 Offers = Mapping[str, Offer]
 
 
+class Archive:
+    """The artifacts of batches, in memory."""
+
+    def __init__(self) -> None:
+        self.tables: dict[str, pa.Table] = {}
+
+    def keep(self, **tables: pa.Table) -> BatchArtifacts:
+        """Keep the tables of a run, each under a name of its own."""
+        names = {name: f"{name}-{len(self.tables)}" for name in tables}
+        self.tables |= {names[name]: table for name, table in tables.items()}
+        return BatchArtifacts(**names, rejected_listings="nobody reads them")
+
+    def newest(self, batch_key: str) -> BatchArtifacts:
+        raise AssertionError(f"{batch_key}: a batch that was applied says what from")
+
+    def read(self, name: str) -> pa.Table:
+        return self.tables[name]
+
+
 @pytest.fixture(scope="module")
 def warehouse(new_warehouse: Callable[[str], AbstractContextManager[Warehouse]]) -> Iterator[Warehouse]:
     with new_warehouse("batches") as warehouse:
@@ -60,15 +79,15 @@ class Shops:
     def __init__(self, warehouse: Warehouse) -> None:
         self.warehouse = warehouse
         self.book = PostgresBatchBook(warehouse, "landing")
+        self.archive = Archive()
 
     def deliver(self, hour: float, offers: Offers, *, source: str = "shop", path: str = SNAPSHOT) -> Applied:
         """Write down a batch as the landing sensor does, and apply it."""
         return self.apply(self.write_down(hour, offers, source=source, path=path), offers)
 
     def write_down(self, hour: float, offers: Offers, *, source: str = "shop", path: str = SNAPSHOT) -> Batch:
-        """Write down a batch as the landing sensor does."""
-        content = sorted((name, repr(offer)) for name, offer in offers.items())
-        etag = digest(path, hour, content)
+        """Write down a batch as the landing sensor does; the same offers are the same bytes, and so the same batch."""
+        etag = digest(path, [(name, repr(offer)) for name, offer in offers.items()])
         mode = "snapshot" if path == SNAPSHOT else "delta"
         batch_key = f"{source}-{etag[:12]}"
         moment = START + timedelta(hours=hour)
@@ -90,16 +109,13 @@ class Shops:
         rules = SnapshotRules(most_delisted=most)
         return batch.batch_key, guard(self.warehouse, self.book, batch, listings_of(batch.source, offers), rules)
 
-    def apply(self, batch: Batch, offers: Offers) -> Applied:
-        rejected = {"no_title": count} if (count := sum(not offer.is_clean for offer in offers.values())) else {}
-        return apply_batch(
-            self.warehouse,
-            batch,
-            listings_of(batch.source, offers),
-            products_of(batch.source, offers),
-            rejected=rejected,
-            run_id="run-1",
+    def apply(self, batch: Batch, offers: Offers, products: pa.Table | None = None) -> Applied:
+        artifacts = self.archive.keep(
+            raw_listings=listings_of(batch.source, offers),
+            cleaned_products=products_of(batch.source, offers) if products is None else products,
+            rejected_products=rejected_of(batch.source, offers),
         )
+        return apply_batch(self.warehouse, self.archive, batch, artifacts, run_id="run-1")
 
     def rows(self, query: str, **params: Any) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = self.warehouse.read(query, **params).to_pylist()
@@ -145,6 +161,18 @@ class Shops:
                 (row["at"], row["content"])
                 for row in self.rows(
                     f"SELECT xmin::text AS at, t::text AS content FROM catalog.{table} t ORDER BY t::text"
+                )
+            ]
+            for table in TABLES
+        }
+
+    def content(self) -> dict[str, list[str]]:
+        """Every row, but for the numbers of the history's entries."""
+        return {
+            table: [
+                row["content"]
+                for row in self.rows(
+                    f"SELECT (to_jsonb(t) - 'history_id')::text AS content FROM catalog.{table} t ORDER BY 1"
                 )
             ]
             for table in TABLES
@@ -223,6 +251,15 @@ def products_of(source: str, offers: Offers) -> pa.Table:
         if offer.is_clean
     ]  # fmt: skip
     return pa.Table.from_pylist(rows, schema=CLEANED_PRODUCTS.arrow)
+
+
+def rejected_of(source: str, offers: Offers) -> pa.Table:
+    rows = [
+        {"source": source, "listing_id": name, "reason": "no_title", "detail": "Expected a title.", "raw": "{}"}
+        for name, offer in offers.items()
+        if not offer.is_clean
+    ]
+    return pa.Table.from_pylist(rows, schema=REJECTED_PRODUCTS.arrow)
 
 
 @pytest.fixture
@@ -310,31 +347,34 @@ def test_an_empty_snapshot_delists_all_that_its_feed_listed_and_nothing_else(sho
     shops.check_laws()
 
 
-def test_a_snapshot_that_comes_late_is_superseded_and_changes_nothing(shops: Shops) -> None:
+def test_a_snapshot_that_comes_late_changes_nothing_but_what_was_before(shops: Shops) -> None:
     shops.deliver(2, {"1": Offer("Kettle II")})
-    before = shops.written()
     late = shops.deliver(1, {"1": Offer("Kettle I"), "2": Offer("Toaster")})
-    (newer,) = shops.rows("SELECT batch_key FROM catalog.batches WHERE state = 'applied'")
-    assert late == Applied(superseded_by=newer["batch_key"])
-    assert shops.written() == before
-    assert state(shops, 1) == ("superseded", "superseded")
-    (delivery,) = shops.rows("SELECT reason FROM catalog.deliveries WHERE state = 'superseded'")
-    assert newer["batch_key"] in delivery["reason"], "a person reads why"
+    assert late == Applied(made_anew_from=2)
+    assert shops.current() == {"1": ("Kettle II", "Kettle II")}
+    assert shops.history("1") == [("added", 1, 2), ("changed", 2, None)]
+    assert shops.history("2") == [("added", 1, 2), ("delisted", 2, None)]
+    assert state(shops, 1) == state(shops, 2) == ("applied", "ingested")
+    shops.check_laws()
 
 
-def test_only_an_applied_snapshot_of_the_same_feed_supersedes(shops: Shops) -> None:
+def test_only_what_comes_before_others_of_its_source_makes_it_anew(shops: Shops) -> None:
     shops.deliver(2, {"1": Offer()}, source="other")
-    shops.deliver(3, {"7": Offer("Lid")}, path=DELTA)
     with pytest.raises(WarehouseError):
         shops.deliver(4, {"1": Offer(price=-1)})
     assert state(shops, 4) == ("pending", "pending")
-    assert shops.deliver(1, {"1": Offer()}).listings == {"added": 1}
+    assert shops.deliver(1, {"1": Offer()}) == Applied(listings={"added": 1}, products={"added": 1})
+    assert shops.deliver(3, {"7": Offer("Lid")}, path=DELTA).made_anew_from == 0
+    assert shops.deliver(2, {"1": Offer("Kettle II")}) == Applied(
+        listings={"changed": 1}, products={"changed": 1}, made_anew_from=3
+    )
+    assert state(shops, 4) == ("pending", "pending")
 
 
 def test_an_older_delta_that_comes_late_does_not_overwrite_newer_rows(shops: Shops) -> None:
     shops.deliver(2, {"1": Offer("Kettle II"), "2": Offer("Toaster")}, path=DELTA)
     late = shops.deliver(1, {"1": Offer("Kettle I"), "3": Offer("Pan")}, path=DELTA)
-    assert late.listings == late.products == {"added": 1}
+    assert late == Applied(listings={"added": 1}, products={"added": 1}, made_anew_from=2)
     assert {name: title for name, (title, _) in shops.current().items()} == {
         "1": "Kettle II",
         "2": "Toaster",
@@ -346,15 +386,20 @@ def test_an_older_delta_that_comes_late_does_not_overwrite_newer_rows(shops: Sho
 def test_a_row_that_a_newer_delta_repeated_is_safe_from_an_older_one(shops: Shops) -> None:
     shops.deliver(1, {"1": Offer("Kettle")}, path=DELTA)
     shops.deliver(3, {"1": Offer("Kettle")}, path=DELTA)
-    assert shops.deliver(2, {"1": Offer("Kettle, wrong")}, path=DELTA) == Applied()
-    assert shops.history() == [("added", 1, None)]
+    there_and_back = {"changed": 2}
+    assert shops.deliver(2, {"1": Offer("Kettle, wrong")}, path=DELTA) == Applied(
+        listings=there_and_back, products=there_and_back
+    )
+    assert shops.history() == [("added", 1, 2), ("changed", 2, 3), ("changed", 3, None)]
+    assert shops.current() == {"1": ("Kettle", "Kettle")}
 
 
-def test_a_listing_that_left_is_not_brought_back_by_an_older_batch(shops: Shops) -> None:
+def test_a_listing_that_left_comes_back_where_another_feed_had_taken_it_over_before(shops: Shops) -> None:
     shops.deliver(1, {"1": Offer()})
     shops.deliver(3, {})
-    assert shops.deliver(2, {"1": Offer("Kettle II")}, path=DELTA) == Applied()
-    assert shops.current() == {}
+    assert shops.deliver(2, {"1": Offer("Kettle II")}, path=DELTA).listings == {"relisted": 1}
+    assert shops.deliver(2.5, {}) == Applied(made_anew_from=3)
+    assert shops.current() == {"1": ("Kettle II", "Kettle II")}, "another feed lists it"
 
 
 def test_sources_are_independent(shops: Shops) -> None:
@@ -404,11 +449,8 @@ def test_a_product_cleaned_anew_from_the_same_rows_is_changed(shops: Shops) -> N
     batch = shops.book.batch(row["batch_key"])
     better = products_of("shop", {"1": Offer()}).to_pylist()
     better[0] |= {"product_digest": digest("better"), "brand": "Acme", "brand_origin": "title"}
-    anew = apply_batch(
-        shops.warehouse, batch, listings_of("shop", {"1": Offer()}),
-        pa.Table.from_pylist(better, schema=CLEANED_PRODUCTS.arrow), rejected={}, run_id="run-2",
-    )  # fmt: skip
-    assert anew == Applied(products={"changed": 1})
+    anew = shops.apply(batch, {"1": Offer()}, pa.Table.from_pylist(better, schema=CLEANED_PRODUCTS.arrow))
+    assert anew == Applied(products={"changed": 1}, made_anew_from=1)
     assert [row["brand"] for row in shops.rows("SELECT brand FROM catalog.products")] == ["Acme"]
     assert shops.prices() == [(10, "in_stock", 1, None)], "its price is the same"
 
@@ -442,8 +484,8 @@ class Delivery:
     offers: Offers
 
 
-#: Feeds of one source list different offers: which feed an offer belongs to is otherwise a matter of who came last.
-FEEDS = {("shop", SNAPSHOT): "12345", ("other", DELTA): "12345", ("mixed", SNAPSHOT): "123", ("mixed", DELTA): "789"}
+#: The feeds of `mixed` share an offer: it belongs to whichever spoke of it last.
+FEEDS = {("shop", SNAPSHOT): "12345", ("other", DELTA): "12345", ("mixed", SNAPSHOT): "123", ("mixed", DELTA): "389"}
 OFFERS = st.builds(
     Offer, title=st.sampled_from(["Kettle", "Toaster", "?"]), price=st.sampled_from([5, 7]), stock=st.just("in_stock")
 )
@@ -457,36 +499,79 @@ def deliveries(draw: st.DrawFn) -> Delivery:
 
 def expected(sequence: Sequence[Delivery]) -> dict[str, dict[str, Offer]]:
     """The model: what every source offers after orderly deliveries."""
-    feeds: dict[tuple[str, str], dict[str, Offer]] = {feed: {} for feed in FEEDS}
+    sources: dict[str, dict[str, tuple[str, Offer]]] = {source: {} for source, _ in FEEDS}
+    newest: dict[tuple[str, str], list[tuple[str, Offer]]] = {}
     for delivery in sequence:
-        if delivery.feed[1] == SNAPSHOT:
-            feeds[delivery.feed] = {}
-        feeds[delivery.feed].update(delivery.offers)
-    sources: dict[str, dict[str, Offer]] = {source: {} for source, _ in FEEDS}
-    for (source, _), offers in feeds.items():
-        sources[source].update(offers)
-    return sources
+        if newest.get(delivery.feed) == list(delivery.offers.items()):
+            continue  # it repeats the delivery before it
+        newest[delivery.feed] = list(delivery.offers.items())
+        source, path = delivery.feed
+        kept = {
+            name: (feed, offer) for name, (feed, offer) in sources[source].items() if path != SNAPSHOT or feed != path
+        }
+        sources[source] = kept | {name: (path, offer) for name, offer in delivery.offers.items()}
+    return {source: {name: offer for name, (_, offer) in offers.items()} for source, offers in sources.items()}
 
 
-@settings(max_examples=25, deadline=None, print_blob=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def deliver_in_order(shops: Shops, sequence: Sequence[Delivery], order: Iterable[int]) -> None:
+    """Begin with an empty catalogue and deliver what was made at each hour, in the order in which it arrives."""
+    empty(shops.warehouse)
+    for number in order:
+        source, path = sequence[number].feed
+        shops.deliver(number, sequence[number].offers, source=source, path=path)
+        shops.check_laws()
+
+
+RANDOM_SEQUENCES = settings(
+    max_examples=25, deadline=None, print_blob=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+
+
+@RANDOM_SEQUENCES
 @given(st.lists(deliveries(), min_size=1, max_size=7), st.data())
 def test_in_whatever_order_and_however_often_batches_come_the_catalogue_is_that_of_orderly_deliveries(
     shops: Shops, sequence: list[Delivery], data: st.DataObject
 ) -> None:
     numbers = list(range(len(sequence)))
     order = data.draw(st.permutations([*numbers, *data.draw(st.lists(st.sampled_from(numbers), max_size=3))]))
-    empty(shops.warehouse)
-    for number in order:
-        source, path = sequence[number].feed
-        shops.deliver(number, sequence[number].offers, source=source, path=path)
-        shops.check_laws()
+    deliver_in_order(shops, sequence, numbers)
+    orderly = shops.content()
+    deliver_in_order(shops, sequence, order)
     for source, offers in expected(sequence).items():
         wanted = {name: (offer.title, offer.title if offer.is_clean else None) for name, offer in offers.items()}
         assert shops.current(source) == wanted
+    assert shops.content() == orderly, "history and times too"
     before = shops.written()
     newest = sequence[-1]
     assert shops.deliver(len(sequence) - 1, newest.offers, source=newest.feed[0], path=newest.feed[1]) == Applied()
     assert shops.written() == before
+
+
+@RANDOM_SEQUENCES
+@given(st.lists(deliveries(), min_size=1, max_size=7), st.data())
+def test_a_batch_that_is_rolled_back_might_never_have_come_and_accepted_again_might_never_have_gone(
+    shops: Shops, sequence: list[Delivery], data: st.DataObject
+) -> None:
+    numbers = list(range(len(sequence)))
+    undone = data.draw(st.sampled_from(sequence))
+    deliver_in_order(shops, sequence, [number for number in numbers if sequence[number] != undone])
+    without = shops.content()
+    deliver_in_order(shops, sequence, data.draw(st.permutations(numbers)))
+    whole = shops.content()
+    source, path = undone.feed
+    batch = shops.write_down(sequence.index(undone), undone.offers, source=source, path=path)
+
+    assert roll_back(shops.warehouse, shops.archive, batch).made_anew_from < len(sequence)
+    assert shops.content() == without
+    shops.check_laws()
+    assert roll_back(shops.warehouse, shops.archive, batch) == Applied(), "it is out already"
+    assert shops.apply(batch, undone.offers) == Applied(), "and stays out"
+    assert shops.content() == without
+
+    shops.book.accept(batch.batch_key)
+    shops.apply(shops.book.batch(batch.batch_key), undone.offers)
+    assert shops.content() == whole
+    shops.check_laws()
 
 
 TEN = {str(number): Offer(f"Kettle {number}") for number in range(10)}
@@ -552,7 +637,7 @@ def test_only_what_is_held_can_be_accepted(shops: Shops) -> None:
     with pytest.raises(UnknownBatch, match="'nothing' was ever delivered"):
         shops.book.accept("nothing")
     batch = shops.write_down(0, TEN)
-    with pytest.raises(NotHeld, match="is pending, not held"):
+    with pytest.raises(NotHeld, match="is pending, neither held nor rolled back"):
         shops.book.accept(batch.batch_key)
 
 
@@ -563,5 +648,5 @@ def test_a_newer_snapshot_takes_the_place_of_a_held_one(shops: Shops) -> None:
     shops.deliver(2, some(9))
     assert shops.book.refusals() == []
     shops.book.accept(batch_key)
-    assert shops.apply(shops.book.batch(batch_key), some(2)).superseded_by is not None
+    assert shops.apply(shops.book.batch(batch_key), some(2)) == Applied(made_anew_from=3)
     assert len(shops.current()) == 9

@@ -1,0 +1,1 @@
+DELETE FROM catalog.listing_history WHERE source = :source

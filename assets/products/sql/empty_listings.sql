@@ -1,0 +1,1 @@
+DELETE FROM catalog.listings WHERE source = :source

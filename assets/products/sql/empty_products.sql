@@ -1,0 +1,1 @@
+DELETE FROM catalog.products WHERE source = :source

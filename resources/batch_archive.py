@@ -1,0 +1,56 @@
+"""The tables that were made of every batch, as Dagster's events name them and the artifacts bucket keeps them.
+
+Belongs here: finding and reading a batch's artifacts outside a run of its own. Not here: writing them (see
+`parquet_io`), what is done with them.
+"""
+
+from dataclasses import dataclass, fields
+
+import dagster as dg
+import pyarrow as pa
+
+from assets.batches import BatchArtifacts
+from resources.parquet_io import ParquetIOManager
+
+#: Table -> the stage that makes it; together they are its asset's key.
+STAGES = {
+    "raw_listings": "listings",
+    "rejected_listings": "listings",
+    "cleaned_products": "products",
+    "rejected_products": "products",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class ArtifactArchive:
+    """Satisfies `assets.batches.BatchArchive`.
+
+    Args:
+        artifacts: Where the artifacts lie.
+        instance: Dagster's instance, whose events say which of them were finished.
+    """
+
+    artifacts: ParquetIOManager
+    instance: dg.DagsterInstance
+
+    def newest(self, batch_key: str) -> BatchArtifacts:
+        """Return the names of the batch's tables as they were made last.
+
+        Raises:
+            ArtifactMissing: one of them never was.
+        """
+        return BatchArtifacts(
+            **{
+                each.name: self.artifacts.newest(self.instance, dg.AssetKey([STAGES[each.name], each.name]), batch_key)
+                for each in fields(BatchArtifacts)
+            }
+        )
+
+    def read(self, name: str) -> pa.Table:
+        """Return the table of that name.
+
+        Raises:
+            ArtifactMissing: it is gone.
+            ObjectStoreUnavailable: the store could not be reached.
+        """
+        return self.artifacts.read(name)
