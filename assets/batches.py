@@ -4,16 +4,43 @@ Belongs here: what a batch is, the book that knows all of them, the archive of w
 Not here: deciding what a new batch is (see `sensors.landing`), keeping either (see `resources`).
 """
 
+import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any, Protocol
 
 import dagster as dg
 import pyarrow as pa
+import xxhash
+
+
+def listing_digest(listing_id: str) -> str:
+    """Return what is kept of the id of an erased listing: xxh3-128, 32 hexadecimal digits."""
+    return xxhash.xxh3_128_hexdigest(listing_id.encode())
+
 
 #: One partition per batch, added when it is delivered; never one per listing.
 BATCHES = dg.DynamicPartitionsDefinition(name="batches")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchArtifacts:
+    """The names of the four tables that were made of a batch, each of which never changes."""
+
+    raw_listings: str
+    rejected_listings: str
+    cleaned_products: str
+    rejected_products: str
+
+    def to_json(self) -> str:
+        """Return a JSON object: table -> name."""
+        return json.dumps(asdict(self), sort_keys=True)
+
+    @classmethod
+    def from_json(cls, text: str) -> "BatchArtifacts":
+        """Return what `to_json` was given."""
+        return cls(**json.loads(text))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +56,8 @@ class Batch:
         delivered_at: When the source delivered it last.
         contract: The contract as declared, as JSON values.
         is_accepted: Whether somebody wants it applied, however much it delists.
+        artifacts: What the catalogue was made from; None until it was.
+        replayed: Reasons whose rejected rows alone are to be taken through again; none: all that was delivered.
     """
 
     batch_key: str
@@ -39,6 +68,8 @@ class Batch:
     delivered_at: datetime
     contract: Mapping[str, Any]
     is_accepted: bool = False
+    artifacts: BatchArtifacts | None = None
+    replayed: frozenset[str] = frozenset()
 
     @property
     def is_snapshot(self) -> bool:
@@ -72,6 +103,10 @@ class BatchBook(Protocol):
         """Return what was written down; raises `LookupError` where the batch was not taken in yet."""
         ...
 
+    def erased(self, source: str) -> frozenset[str]:
+        """Return the digests of the source's listings that were erased (see `listing_digest`)."""
+        ...
+
     def refuse(self, batch_key: str, reason: str) -> None:
         """Write down that the batch can never be taken in as it is, and why; it is not tried again."""
         ...
@@ -79,16 +114,6 @@ class BatchBook(Protocol):
     def hold(self, batch_key: str, reason: str) -> None:
         """Write down that the batch waits for somebody to accept it, and why; it is not tried again before."""
         ...
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BatchArtifacts:
-    """The names of the four tables that were made of a batch, each of which never changes."""
-
-    raw_listings: str
-    rejected_listings: str
-    cleaned_products: str
-    rejected_products: str
 
 
 class BatchArchive(Protocol):

@@ -6,22 +6,18 @@ commands do (see `refresh`, `delivery`, `report`).
 
 import dataclasses
 import json
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from decimal import Decimal
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 from rich.console import Console
 from rich.markup import escape
 
-from orchestration import cli_stack
-from orchestration.cli_stack import TITLES, explained
+from orchestration import cli_corrections, cli_stack
+from orchestration.cli_stack import entered, explained
 from orchestration.settings import UserError
-
-if TYPE_CHECKING:
-    from orchestration.context import Platform
 
 app = typer.Typer(
     name="offerline",
@@ -82,7 +78,7 @@ def land(
     """
     from orchestration.delivery import deliver_file
 
-    with _platform() as platform:
+    with entered() as platform:
         refused = [row["object_key"] for row in platform.parts.batch_book.refusals()]
         delivered = deliver_file(file, source, platform.parts.landing_zone, again=refused)
     if as_json:
@@ -94,16 +90,16 @@ def land(
 
 @app.command()
 def accept(
-    batch: Annotated[str, typer.Argument(help="The batch that is held, as the failed check names it.")],
+    batch: Annotated[str, typer.Argument(help="The batch, as the failed check or the rollback names it.")],
 ) -> None:
-    """Let a snapshot be applied although it delists more of its feed than is allowed.
+    """Let a batch be applied that is held, because it delists much of its feed, or that was rolled back.
 
-    The landing sensor (`offerline up`) takes it in within a minute; `offerline run` does it at once. If a newer
-    snapshot of the feed has been applied meanwhile, the accepted one changes nothing.
+    The landing sensor (`offerline up`) takes it in within a minute; `offerline run` does it at once. It takes its place
+    by the time of its delivery: what came after it still comes after it.
     """
     from resources.batch_book import NotHeld, UnknownBatch
 
-    with _platform() as platform:
+    with entered() as platform:
         try:
             platform.parts.batch_book.accept(batch)
         except (NotHeld, UnknownBatch) as error:
@@ -130,7 +126,7 @@ def search(
     from orchestration.tables import search_table
 
     where = SearchFilter(brand=brand, source=source, min_price=_money(min_price), max_price=_money(max_price))
-    with _platform() as platform:
+    with entered() as platform:
         index = platform.parts.pgvector if backend == "pgvector" else platform.parts.qdrant
         (vector,) = platform.parts.embedder.embed([text])
         found = index.nearest(vector, limit=limit, where=where)
@@ -154,7 +150,7 @@ def show(
     from orchestration import report
     from orchestration.tables import print_cluster
 
-    with _platform() as platform:
+    with entered() as platform:
         clusters = report.show(platform.parts.warehouse, cluster_id)
     if as_json:
         _print_json([dataclasses.asdict(cluster) for cluster in clusters])
@@ -181,7 +177,7 @@ def explain(
     from orchestration.explaining import explain_offers
     from orchestration.tables import print_explanation
 
-    with _platform() as platform:
+    with entered() as platform:
         parts = platform.parts
         explanation = explain_offers(
             parts.warehouse, parts.embedder, parts.match_rules, parts.match_state.load(), parts.judge, left, right
@@ -198,6 +194,7 @@ def explain(
         print_explanation(Console(), explanation)
 
 
+cli_corrections.register(app)
 cli_stack.register(app)
 
 
@@ -312,17 +309,6 @@ def incremental(
             _write(json_file, (json.dumps(dataclasses.asdict(cost), indent=2) + "\n").encode())
     if not cost.equal:
         raise typer.Exit(1)
-
-
-@contextmanager
-def _platform() -> "Iterator[Platform]":
-    """Enter the platform, with its start shown on a terminal, and errors of use as one clear line."""
-    from orchestration.context import Platform
-
-    with explained():
-        with Console(stderr=True).status("") as status:
-            platform = Platform.enter(lambda server, news: status.update(f"{TITLES.get(server, server)} {news}"))
-        yield platform
 
 
 def _write(path: Path, content: bytes) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from importlib.util import find_spec
-from typing import Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 from rich.console import Console
@@ -22,6 +22,9 @@ from sqlalchemy.engine import make_url
 from orchestration.postgres import psql_command, without_password
 from orchestration.settings import Endpoints, UserError, load_settings
 from orchestration.stack import ServiceStatus, Stack
+
+if TYPE_CHECKING:
+    from orchestration.context import Platform
 
 TITLES = {
     "postgres": "PostgreSQL",
@@ -52,6 +55,17 @@ def explained(console: Console | None = None) -> Iterator[None]:
         _fail(str(error), error, console)
 
 
+@contextmanager
+def entered() -> "Iterator[Platform]":
+    """Enter the platform, with its start shown on a terminal, and errors of use as one clear line."""
+    from orchestration.context import Platform
+
+    with explained():
+        with Console(stderr=True).status("") as status:
+            platform = Platform.enter(lambda server, news: status.update(f"{TITLES.get(server, server)} {news}"))
+        yield platform
+
+
 def _meant_for_people() -> tuple[type[Exception], ...]:
     """Return the errors of rooms and resources whose messages say what a person can do; imported when one is raised."""
     from assets.clusters.quality import TruthError
@@ -60,11 +74,13 @@ def _meant_for_people() -> tuple[type[Exception], ...]:
     from benchmarks.matching import NotABenchmark
     from resources.dbt_runner import DbtProjectBroken
     from resources.object_errors import ObjectStoreError
+    from resources.parquet_io import ArtifactMissing
     from resources.sentence_model import ModelNotFound
     from resources.vector_index import IndexUnavailable
     from resources.warehouse import WarehouseError
 
     return (
+        ArtifactMissing,
         ContractError,
         DbtProjectBroken,
         FeedUnreadable,

@@ -15,10 +15,13 @@ from typing import Literal
 import dagster as dg
 
 from assets.batches import BATCHES
+from assets.presentation import asset_key
+from assets.products.schema import CATALOGUE as CATALOGUE_TABLE
 from orchestration.jobs import CATALOGUE, INGEST
 from orchestration.runners import RUNNER_TAG, fail_dead_runs, this_process
 from resources.batch_book import PostgresBatchBook
 from resources.landing_zone import LandingBucket
+from sensors.catalogue import newest_change
 from sensors.landing import look, release_lost_requests
 
 #: The step that matches, which may be told to do so from scratch.
@@ -118,9 +121,14 @@ class Refresh:
             sleep(POLL_SECONDS)
 
     def catalogue_is_due(self) -> bool:
-        """Whether a stage of the whole catalogue is missing, older than what it is made from, or of other code."""
+        """Whether a stage of the whole catalogue is missing, older than what it is made from, or of other code.
+
+        What batches have said again without changing a product is nothing that it is made from.
+        """
         graph = self.definitions.resolve_asset_graph()
         made = {key: _newest(self.instance, key) for key in graph.materializable_asset_keys}
+        change = newest_change(self.instance)
+        made[asset_key(CATALOGUE_TABLE)] = None if change is None else _Made(change.storage_id, None)
         for key, own in made.items():
             if graph.get(key).partitions_def is not None:
                 continue

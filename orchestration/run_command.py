@@ -1,14 +1,15 @@
 """`offerline run`: from a folder of feeds to a catalogue, watched by a person.
 
-Belongs here: the order of things and what is shown of them. Not here: the jobs (see `refresh`), the figures (see
-`report`), their layout (see `tables`).
+Belongs here: the order of things and what is shown of them, also where something other than a delivery makes the
+catalogue be brought up to date. Not here: the jobs (see `refresh`), the figures (see `report`), their layout (see
+`tables`), what is corrected (see `corrections`).
 """
 
 import dataclasses
 import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from time import monotonic
@@ -30,8 +31,23 @@ from orchestration.tables import print_checks, print_cluster, print_figures, pri
 STANDARD_STREAMS = (1, 2)
 
 
+#: What is done before the catalogue is brought up to date; it says what it did on the console.
+Preparation = Callable[[Platform, Console], None]
+
+
 def run_feeds(feeds: Path | None, *, stay: bool, force: bool, as_json: bool) -> bool:
     """Deliver `feeds`, run what is due, print what came out, and return whether all of it succeeded."""
+
+    def deliver(platform: Platform, console: Console) -> None:
+        if feeds is not None:
+            refused = [row["object_key"] for row in platform.parts.batch_book.refusals()]
+            _print_delivered(list(deliver_folder(feeds, platform.parts.landing_zone, again=refused)), console)
+
+    return bring_up_to_date(deliver, stay=stay, force=force, as_json=as_json)
+
+
+def bring_up_to_date(prepare: Preparation, *, stay: bool = False, force: bool = False, as_json: bool = False) -> bool:
+    """Prepare, run what is due then, print what came out, and return whether all of it succeeded."""
     began = monotonic()
     with _own_terminal(quiet=as_json) as console:
         was_running = _is_running()
@@ -40,7 +56,8 @@ def run_feeds(feeds: Path | None, *, stay: bool, force: bool, as_json: bool) -> 
         try:
             seconds = {"start-up": monotonic() - began}
             refresh = _refresher(platform)
-            outcome = _refresh(platform, refresh, feeds, force, console)
+            prepare(platform, console)
+            outcome = _refresh(platform, refresh, force, console)
             seconds.update(outcome.seconds_by_stage())
             seconds["total"] = monotonic() - began
             if as_json:
@@ -66,11 +83,7 @@ def _refresher(platform: Platform) -> Refresh:
     )
 
 
-def _refresh(platform: Platform, refresh: Refresh, feeds: Path | None, force: bool, console: Console) -> Outcome:
-    parts = platform.parts
-    if feeds is not None:
-        refused = [row["object_key"] for row in parts.batch_book.refusals()]
-        _print_delivered(list(deliver_folder(feeds, parts.landing_zone, again=refused)), console)
+def _refresh(platform: Platform, refresh: Refresh, force: bool, console: Console) -> Outcome:
     outcome = Outcome()
     log = platform.settings.home / "logs" / "run.log"
     with _diverted(log), _StepDisplay(console) as display:

@@ -15,7 +15,9 @@ from rich.text import Text
 
 from assets.clusters.explanation import Explanation
 from assets.embeddings.ports import Neighbour
+from assets.products.applying import Applied
 from orchestration.refresh import Happening
+from orchestration.rejections import ReasonCount, Rejection
 from orchestration.report import Cluster, Figures
 
 if TYPE_CHECKING:
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
 STAGES = ("start-up", "listings", "products", "embeddings", "clusters", "summaries", "marts", "total")
 #: Length of the longest bar of a waterfall, in characters: with the figures before it, a line of 80.
 WATERFALL_WIDTH = 22
+#: How much of a rejected row is shown, in characters.
+RAW_SHOWN = 300
 
 
 def money(amount: Decimal | None, currency: str | None) -> str:
@@ -149,6 +153,48 @@ def search_table(found: Sequence[Neighbour]) -> Table:
             Text(product.brand or ""),
             Group(Text(product.title), Text(product.product_id, style="dim", no_wrap=True)),
         )
+    return table
+
+
+def reasons_table(counts: Sequence[ReasonCount]) -> Table:
+    """Return why something was rejected, how often, and the first of each kind."""
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for name, justify in (
+        ("reason", "left"),
+        ("rows", "right"),
+        ("deliveries", "right"),
+        ("the first of them", "left"),
+    ):
+        table.add_column(name, justify=justify, no_wrap=name == "reason")  # type: ignore[arg-type]
+    for count in counts:
+        table.add_row(count.reason, f"{count.rows:,}", f"{count.batches:,}", _rejection(count.example))
+    return table
+
+
+def rejections_table(rows: Sequence[Rejection]) -> Table:
+    """Return rejected rows, each with what was found and expected, and its text."""
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    table.add_column("what was found")
+    table.add_column("the row")
+    for row in rows:
+        table.add_row(
+            _rejection(row), Text(row.raw[:RAW_SHOWN] + ("…" if len(row.raw) > RAW_SHOWN else ""), style="dim")
+        )
+    return table
+
+
+def _rejection(rejection: Rejection) -> Group:
+    field = f"{rejection.field}: " if rejection.field else ""
+    return Group(Text(f"{field}{rejection.detail}"), Text(f"{rejection.object_key}, {rejection.place}", style="dim"))
+
+
+def changes_table(applied: Applied) -> Table:
+    """Return what was changed in the catalogue, in listings and in products."""
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for name, justify in (("change", "left"), ("listings", "right"), ("products", "right")):
+        table.add_column(name, justify=justify)  # type: ignore[arg-type]
+    for change in sorted(applied.listings.keys() | applied.products.keys()):
+        table.add_row(change, f"{applied.listings.get(change, 0):,}", f"{applied.products.get(change, 0):,}")
     return table
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from assets.batches import Batch, IntakeCounts
+from assets.batches import Batch, BatchArtifacts, IntakeCounts
 from resources.warehouse import Transaction, Warehouse
 
 TEXT = pa.string()
@@ -21,7 +21,7 @@ ROWS = pa.int64()
 
 BATCH = pa.schema(
     [(name, TEXT) for name in ("batch_key", "source", "feed_path", "object_key", "etag", "contract")]
-    + [("delivered_at", MOMENT), ("is_accepted", pa.bool_())]
+    + [("delivered_at", MOMENT), ("is_accepted", pa.bool_()), ("artifacts", TEXT), ("replayed", pa.list_(TEXT))]
 )
 INTAKE = pa.schema([(name, ROWS) for name in ("read", "accepted", "rejected", "repeated")] + [("reasons", TEXT)])
 DELIVERIES = pa.schema(
@@ -43,6 +43,7 @@ NEWEST = pa.schema(
 )
 REFUSALS = pa.schema([(name, TEXT) for name in ("object_key", "batch_key", "reason")])
 BATCH_KEYS = pa.schema([("batch_key", TEXT)])
+ERASED = pa.schema([("listing_digest", TEXT)])
 STANDING = pa.schema([("state", TEXT), ("is_accepted", pa.bool_())])
 
 
@@ -87,14 +88,23 @@ class PostgresBatchBook:
         """
         found = self.warehouse.read(
             "SELECT batch_key, source, feed_path, object_key, etag, contract::text AS contract, delivered_at, "
-            "accepted_at IS NOT NULL AS is_accepted FROM catalog.batches WHERE batch_key = :batch_key",
+            "accepted_at IS NOT NULL AS is_accepted, artifacts::text AS artifacts, replayed "
+            "FROM catalog.batches WHERE batch_key = :batch_key",
             BATCH,
             batch_key=batch_key,
         ).to_pylist()
         if not found:
             raise UnknownBatch(f"no batch {batch_key!r} was ever delivered")
         (row,) = found
-        return Batch(**{**row, "contract": json.loads(row["contract"])})
+        artifacts = BatchArtifacts.from_json(row["artifacts"]) if row["artifacts"] else None
+        return Batch(
+            **{
+                **row,
+                "contract": json.loads(row["contract"]),
+                "artifacts": artifacts,
+                "replayed": frozenset(row["replayed"]),
+            }
+        )
 
     def record_intake(self, batch_key: str, counts: IntakeCounts) -> None:
         """Write down how many rows were read and what became of them."""
@@ -127,6 +137,31 @@ class PostgresBatchBook:
             raise UnknownBatch(f"no batch {batch_key!r} was ever delivered")
         (row,) = found
         return IntakeCounts(**{**row, "reasons": json.loads(row["reasons"])})
+
+    def erased(self, source: str) -> frozenset[str]:
+        """Return the digests of the source's listings that were erased."""
+        found = self.warehouse.read(
+            "SELECT listing_digest FROM catalog.erasures WHERE source = :source", ERASED, source=source
+        )
+        return frozenset(found.column("listing_digest").to_pylist())
+
+    def replay(self, batch_key: str, reasons: Sequence[str], contract: tuple[str, str, str] | None = None) -> None:
+        """Let the rows that a batch rejected for these reasons be taken through again.
+
+        Args:
+            batch_key: A batch that was applied.
+            reasons: Why they were rejected.
+            contract: By which contract: mode, contract as JSON, its digest; the batch's own unless given.
+        """
+        with self.warehouse.transaction() as transaction:
+            if contract is not None:
+                self._reopen(transaction, batch_key, *contract)
+            transaction.execute(
+                "UPDATE catalog.batches SET state = 'applied', replayed = :reasons WHERE batch_key = :batch_key",
+                batch_key=batch_key,
+                reasons=list(reasons),
+            )
+            self._retry_newest(transaction, batch_key, "its rejected rows are taken through again")
 
     def refuse(self, batch_key: str, reason: str) -> None:
         """Write down that the batch can never be taken in as it is, and why."""
@@ -261,12 +296,18 @@ class PostgresBatchBook:
                     self._reopen(transaction, entry.batch_key, entry.mode, entry.contract, entry.contract_digest)
             for batch_key, mode, contract, digest in reread:
                 self._reopen(transaction, batch_key, mode, contract, digest)
-                transaction.execute(
-                    "UPDATE catalog.deliveries SET state = 'pending', attempts = 0, updated_at = now(), "
-                    "reason = 'its contract has changed' WHERE delivery_id = (SELECT max(delivery_id) "
-                    "FROM catalog.deliveries WHERE batch_key = :batch_key AND state NOT IN ('pending', 'requested'))",
-                    batch_key=batch_key,
-                )
+                self._retry_newest(transaction, batch_key, "its contract has changed")
+
+    @staticmethod
+    def _retry_newest(transaction: Transaction, batch_key: str, reason: str) -> None:
+        """Let the batch's newest delivery wait for a run again; it stays part of the catalogue meanwhile."""
+        transaction.execute(
+            "UPDATE catalog.deliveries SET state = 'pending', attempts = 0, updated_at = now(), reason = :reason "
+            "WHERE delivery_id = (SELECT max(delivery_id) FROM catalog.deliveries "
+            "WHERE batch_key = :batch_key AND state NOT IN ('pending', 'requested', 'rolled_back'))",
+            batch_key=batch_key,
+            reason=reason,
+        )
 
     @staticmethod
     def _reopen(
@@ -275,7 +316,7 @@ class PostgresBatchBook:
         """Let a batch be taken in (again) by this contract."""
         transaction.execute(
             "UPDATE catalog.batches SET state = 'pending', mode = :mode, contract = CAST(:contract AS jsonb), "
-            "contract_digest = :digest WHERE batch_key = :batch_key",
+            "contract_digest = :digest, replayed = '{}' WHERE batch_key = :batch_key",
             batch_key=batch_key,
             mode=mode,
             contract=contract,

@@ -9,8 +9,11 @@ import dagster as dg
 
 from assets.clusters.schema import CLUSTER_EVENTS
 from assets.presentation import asset_key
+from assets.products.assets import PRODUCTS_CHANGED
 from assets.products.schema import CATALOGUE
 
+#: Materialisations that are looked at together.
+PAGE = 100
 #: A run that has not ended; queued ones count.
 UNDER_WAY = (
     dg.DagsterRunStatus.QUEUED,
@@ -26,7 +29,7 @@ class Moment:
     """What Dagster knows at one moment, times in seconds since 1970.
 
     Attributes:
-        newest_batch: When the newest batch came into the catalogue; None where none ever did.
+        newest_batch: When the newest batch changed the catalogue; None where none ever did.
         newest_attempt: When the newest run over the whole catalogue began to read, whatever came of it.
         batches_under_way: Whether a batch is being taken in, or waits to be.
         catalogue_under_way: Whether the whole catalogue is being made, or waits to be.
@@ -52,13 +55,32 @@ def is_due(now: Moment) -> bool:
 
 def read_moment(instance: dg.DagsterInstance, catalogue_job: str, ingest_job: str) -> Moment:
     """Ask Dagster how things stand."""
-    batches = instance.fetch_materializations(asset_key(CATALOGUE), limit=1).records
+    change = newest_change(instance)
     return Moment(
-        newest_batch=batches[0].timestamp if batches else None,
+        newest_batch=change.timestamp if change else None,
         newest_attempt=_newest_attempt(instance, catalogue_job),
         batches_under_way=_under_way(instance, ingest_job),
         catalogue_under_way=_under_way(instance, catalogue_job),
     )
+
+
+def newest_change(instance: dg.DagsterInstance) -> dg.EventLogRecord | None:
+    """Return the newest materialisation of the catalogue that changed a product.
+
+    A delivery that says again what is known is no reason to make anything anew. One that does not say what it changed
+    counts as a change.
+    """
+    cursor = None
+    while True:
+        page = instance.fetch_materializations(asset_key(CATALOGUE), limit=PAGE, cursor=cursor)
+        for record in page.records:
+            made = record.asset_materialization
+            changed = made.metadata.get(PRODUCTS_CHANGED) if made is not None else None
+            if changed is None or changed.value:
+                return record
+        if not page.has_more:
+            return None
+        cursor = page.cursor
 
 
 def _newest_attempt(instance: dg.DagsterInstance, catalogue_job: str) -> float | None:
@@ -98,6 +120,6 @@ def build_catalogue_sensor(catalogue_job: str, ingest_job: str) -> dg.SensorDefi
             return dg.SkipReason("Batches are being taken in.")
         if now.catalogue_under_way:
             return dg.SkipReason("The catalogue is being made.")
-        return dg.SkipReason("Nothing has come since the catalogue was last made.")
+        return dg.SkipReason("Nothing has changed since the catalogue was last made.")
 
     return catalogue_refresh

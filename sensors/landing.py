@@ -12,7 +12,7 @@ from pathlib import PurePosixPath
 import dagster as dg
 
 from assets.batches import BATCHES
-from assets.listings.feeds import ContractError, FeedContracts, load_contracts
+from assets.listings.feeds import ContractError, FeedContract, FeedContracts, load_contracts
 from resources.batch_book import LedgerEntry, PostgresBatchBook
 from resources.landing_zone import LandingBucket
 from sensors.deliveries import CONTRACTS_FILE, Arrival, KnownDelivery, NewestBatch, ObjectVersion, plan_landing
@@ -46,19 +46,23 @@ def look(zone: LandingBucket, book: PostgresBatchBook) -> Landed:
 
     A failed listing raises: unreadable is not empty.
     """
-    listed = [
-        ObjectVersion(last_modified=v.last_modified, object_key=v.key, etag=v.etag, size=v.size)
-        for v in zone.versions()
-    ]
+    listed = _listed(zone)
     contracts, problems = _contracts(zone, listed)
     # Feeds below a contract that cannot be read keep: ignoring them would say that nobody declared them.
     unreadable = tuple(problems)
     readable = [v for v in listed if not any(_is_below(v.object_key, prefix) for prefix in unreadable)]
     plan = plan_landing(readable, _known(book), contracts, _newest(book))
-    reread = [(key, feed.mode.value, feed.model_dump_json(), feed.digest) for key, feed in plan.reread]
+    reread = [(key, *terms(feed)) for key, feed in plan.reread]
     book.write_down(map(_entry, plan.arrivals), plan.replaced, plan.declared, reread)
     waiting = [row["batch_key"] for row in book.deliveries().to_pylist() if row["state"] == "pending"]
     return Landed(arrivals=plan.arrivals, waiting=tuple(dict.fromkeys(waiting)), problems=tuple(problems.values()))
+
+
+def _listed(zone: LandingBucket) -> list[ObjectVersion]:
+    return [
+        ObjectVersion(last_modified=v.last_modified, object_key=v.key, etag=v.etag, size=v.size)
+        for v in zone.versions()
+    ]
 
 
 def _contracts(
@@ -77,6 +81,17 @@ def _contracts(
         except ContractError as error:
             problems[prefix] = str(error)
     return contracts, problems
+
+
+def terms(contract: FeedContract) -> tuple[str, str, str]:
+    """Return what the ledger keeps of a contract: its mode, all of it as JSON, its digest."""
+    return contract.mode.value, contract.model_dump_json(), contract.digest
+
+
+def declared_feeds(zone: LandingBucket) -> dict[tuple[str, str], FeedContract]:
+    """Return `(source, feed path) -> contract` of every feed that is declared now in a file that can be read."""
+    contracts, _ = _contracts(zone, _listed(zone))
+    return {(feed.source, feed.path): feed for feeds in contracts.values() for feed in feeds}
 
 
 def _is_below(object_key: str, prefix: str) -> bool:
@@ -117,15 +132,16 @@ def _entry(arrival: Arrival) -> LedgerEntry:
     )
     if contract is None:
         return entry(state="ignored", reason=arrival.reason)
+    mode, text, digest = terms(contract)
     return entry(
         state="repeated" if arrival.repeats else "pending",
         reason="the same bytes as the newest delivery of this feed" if arrival.repeats else None,
         batch_key=arrival.batch_key,
         source=contract.source,
         feed_path=contract.path,
-        mode=contract.mode.value,
-        contract=contract.model_dump_json(),
-        contract_digest=contract.digest,
+        mode=mode,
+        contract=text,
+        contract_digest=digest,
     )
 
 

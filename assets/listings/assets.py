@@ -11,11 +11,13 @@ from typing import Any
 import dagster as dg
 import pyarrow.parquet as pq
 
-from assets.batches import BATCHES, BatchBook, IntakeCounts
+from assets.batches import BATCHES, Batch, BatchArchive, BatchBook, IntakeCounts
 from assets.listings.feeds import FeedContract, FeedUnreadable
-from assets.listings.intake import Intake, read_feed
+from assets.listings.intake import Earlier, Intake, rows_of_file, take_in
 from assets.listings.plots import draw_intake
 from assets.listings.ports import DeliveryGone, LandingZone
+from assets.listings.readers import BrokenRow, Row
+from assets.listings.replaying import replay
 from assets.listings.schema import RAW_LISTINGS, REJECTED_LISTINGS
 from assets.presentation import OWNERS, asset_key, markdown_table, plot, preview, table_metadata
 from assets.versions import code_version
@@ -49,15 +51,27 @@ from assets.versions import code_version
 def take_in_feed(
     context: dg.AssetExecutionContext,
     batch_book: dg.ResourceParam[BatchBook],
+    batch_archive: dg.ResourceParam[BatchArchive],
     landing_zone: dg.ResourceParam[LandingZone],
 ) -> Iterator[dg.Output[Path]]:
-    """Read the batch's file once, as a stream, and part its rows into accepted and rejected ones."""
+    """Read the batch's file once, as a stream, and part its rows into accepted and rejected ones.
+
+    Where only rejected rows are to be taken through again, all others stay what they became the first time.
+    """
     batch = batch_book.batch(context.partition_key)
     contract = FeedContract.model_validate(batch.contract)
     with TemporaryDirectory(prefix="offerline-feed-") as folder:
+
+        def delivered() -> Iterator[Row | BrokenRow]:
+            file = landing_zone.fetch(batch.object_key, batch.etag, Path(folder))
+            return rows_of_file(file, contract, name=batch.object_key)
+
+        erased = batch_book.erased(batch.source)
         try:
-            delivered = landing_zone.fetch(batch.object_key, batch.etag, Path(folder))
-            intake = read_feed(delivered, contract, Path(folder), name=batch.object_key)
+            if (before := _earlier(batch, batch_book, batch_archive)) is not None:
+                intake = replay(before, batch.replayed, contract, Path(folder), read_again=delivered, erased=erased)
+            else:
+                intake = take_in(delivered(), contract, Path(folder), erased=erased)
         except (DeliveryGone, FeedUnreadable) as error:
             # Nothing of an unreadable feed is applied: half a snapshot would delist the other half.
             batch_book.refuse(batch.batch_key, str(error))
@@ -84,6 +98,17 @@ def take_in_feed(
             metadata=_rejected_metadata(intake),
             data_version=dg.DataVersion(f"{intake.content_digest}-rejected"),
         )
+
+
+def _earlier(batch: Batch, book: BatchBook, archive: BatchArchive) -> Earlier | None:
+    """Return what the batch's rows became, where only some of them are to be taken through again."""
+    if not batch.replayed or batch.artifacts is None:
+        return None
+    accepted = archive.read(batch.artifacts.raw_listings)
+    rejected = archive.read(batch.artifacts.rejected_listings)
+    # Replaying moves rows from one fate to another and changes their sum never, even in a run that came to nothing.
+    repeats = book.intake(batch.batch_key).read - accepted.num_rows - rejected.num_rows
+    return Earlier(accepted=accepted, rejected=rejected, repeats=repeats)
 
 
 def _accepted_metadata(intake: Intake, object_key: str) -> dict[str, Any]:

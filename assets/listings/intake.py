@@ -6,7 +6,7 @@ Belongs here: the rules a row must keep and the two tables that come of it. Not 
 import json
 import sqlite3
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import xxhash
 
+from assets.batches import listing_digest
 from assets.contract import TableContract
 from assets.listings.feeds import REQUIRED_FIELDS, FeedContract
 from assets.listings.readers import BrokenRow, FeedUnreadable, ReadLimits, Row, Value, read_rows
@@ -26,6 +27,9 @@ from assets.listings.schema import CANONICAL_FIELDS, RAW_LISTINGS, REJECTED_LIST
 #: What a row's digest covers: everything but whose it is, where it stood, and the digest.
 DIGESTED = tuple(c.name for c in RAW_LISTINGS if c.name not in ("source", "row_number", "row_digest"))
 
+#: Reason by which rows of erased listings are rejected.
+ERASED = "erased"
+_ID, _DIGEST = (RAW_LISTINGS.names.index(name) for name in ("listing_id", "row_digest"))
 _ATTRIBUTES_JSON = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":"))
 
 
@@ -119,6 +123,7 @@ def read_feed(
     name: str | None = None,
     rules: IntakeRules | None = None,
     limits: ReadLimits | None = None,
+    erased: Container[str] = frozenset(),
 ) -> Intake:
     """Read a delivered file from disk and take in its rows.
 
@@ -129,24 +134,32 @@ def read_feed(
         name: How messages call the file; its own name by default.
         rules: What a row must keep.
         limits: How much the file may ask for.
+        erased: Digests of listings that do not come in; see `take_in`.
 
     Raises:
         FeedUnreadable: the file is not there, cannot be read as a whole, or changed while it was read.
     """
-    name = name or path.name
+    rows = rows_of_file(path, contract, name=name or path.name, limits=limits)
+    return take_in(rows, contract, into, rules=rules, erased=erased)
+
+
+def rows_of_file(
+    path: Path, contract: FeedContract, *, name: str, limits: ReadLimits | None = None
+) -> Iterator[Row | BrokenRow]:
+    """Yield the rows of a delivered file on disk.
+
+    Raises:
+        FeedUnreadable: the file is not there, cannot be read as a whole, or changed while it was read.
+    """
     try:
         before = _state(path)
         stream = path.open("rb")
     except OSError as error:
         raise FeedUnreadable(name, f"expected a readable file; {error.strerror or error}") from error
-
-    def unchanged_rows() -> Iterator[Row | BrokenRow]:
-        yield from read_rows(stream, contract, name=name, limits=limits)
-        if _state(path) != before:
-            raise FeedUnreadable(name, "the file changed while it was read; expected it to be complete")
-
     with stream:
-        return take_in(unchanged_rows(), contract, into, rules=rules)
+        yield from read_rows(stream, contract, name=name, limits=limits)
+    if _state(path) != before:
+        raise FeedUnreadable(name, "the file changed while it was read; expected it to be complete")
 
 
 def _state(path: Path) -> tuple[int, int, int]:
@@ -154,8 +167,34 @@ def _state(path: Path) -> tuple[int, int, int]:
     return stat.st_ino, stat.st_size, stat.st_mtime_ns
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Earlier:
+    """What an earlier reading of a feed made of the rows that are not read again.
+
+    Attributes:
+        accepted: Rows of `RAW_LISTINGS`; a row that is read now and has the id of one of them comes after it.
+        rejected: Rows of `REJECTED_LISTINGS`.
+        repeats: How many repeats there were.
+    """
+
+    accepted: pa.Table
+    rejected: pa.Table
+    repeats: int
+
+    @property
+    def rows(self) -> int:
+        """How many rows there were."""
+        return int(self.accepted.num_rows + self.rejected.num_rows) + self.repeats
+
+
 def take_in(
-    rows: Iterable[Row | BrokenRow], contract: FeedContract, into: Path, *, rules: IntakeRules | None = None
+    rows: Iterable[Row | BrokenRow],
+    contract: FeedContract,
+    into: Path,
+    *,
+    rules: IntakeRules | None = None,
+    erased: Container[str] = frozenset(),
+    earlier: Earlier | None = None,
 ) -> Intake:
     """Judge rows one by one and write the accepted and the rejected ones to two Parquet files.
 
@@ -168,40 +207,52 @@ def take_in(
         contract: What the source promised.
         into: Folder for `accepted.parquet` and `rejected.parquet`; made if it is not there.
         rules: What a row must keep.
+        erased: Digests of listings that were erased: their rows are rejected as `erased`, and nothing of them is kept.
+        earlier: Rows that count as taken in before `rows`, as they are.
     """
     rules = rules or IntakeRules()
     into.mkdir(parents=True, exist_ok=True)
-    to_listing = _Mapping(contract, rules)
+    to_listing = _Mapping(contract, rules, erased)
     read = repeats = 0
     reasons: Counter[str] = Counter()
     accepted_path, rejected_path = into / "accepted.parquet", into / "rejected.parquet"
+
     with (
         _table(accepted_path, RAW_LISTINGS, rules) as accepted,
         _table(rejected_path, REJECTED_LISTINGS, rules) as rejected,
         closing(_Seen(rules.repeats_cache_kib)) as seen,
     ):
-        for row in rows:
-            read += 1
-            if isinstance(row, BrokenRow):
-                refusal = Refusal(row.reason, row.detail)
-                raw = row.raw
-            else:
-                try:
-                    listing, digest, chars = to_listing(row.fields)
-                    if seen.again(listing[0], digest):
-                        repeats += 1
-                    else:
-                        accepted.add((contract.source, *listing, row.number, digest), digest, chars)
-                    continue
-                except Refusal as found:
-                    refusal = found
-                    raw = printable(json_text({k: v for k, v in row.fields.items() if v is not None}))
+
+        def reject(number: int, refusal: Refusal, raw: str) -> None:
             reasons[refusal.reason] += 1
             rejected.add(
-                (contract.source, row.number, refusal.reason, refusal.field, refusal.detail, raw),
+                (contract.source, number, refusal.reason, refusal.field, refusal.detail, raw),
                 xxhash.xxh3_128_hexdigest(f"{refusal.reason}\0{raw}".encode()),
                 len(raw),
             )
+
+        if earlier is not None:
+            read, repeats = earlier.rows, earlier.repeats
+            for kept in _tuples(earlier.accepted, RAW_LISTINGS):
+                seen.again(kept[_ID], kept[_DIGEST])
+                accepted.add(kept, kept[_DIGEST], sum(len(value) for value in kept if isinstance(value, str)))
+            for _, number, reason, field_name, detail, raw in _tuples(earlier.rejected, REJECTED_LISTINGS):
+                reject(number, Refusal(reason, detail, field_name), raw)
+        for row in rows:
+            read += 1
+            if isinstance(row, BrokenRow):
+                reject(row.number, Refusal(row.reason, row.detail), row.raw)
+                continue
+            try:
+                listing, digest, chars = to_listing(row.fields)
+                if seen.again(listing[0], digest):
+                    repeats += 1
+                else:
+                    accepted.add((contract.source, *listing, row.number, digest), digest, chars)
+            except Refusal as refusal:
+                fields = {} if refusal.reason == ERASED else row.fields
+                raw = printable(json_text({k: v for k, v in fields.items() if v is not None}))
+                reject(row.number, refusal, raw)
     content = f"{accepted.content:032x}{rejected.content:032x}"
     return Intake(
         read=read,
@@ -215,10 +266,18 @@ def take_in(
     )
 
 
+def _tuples(table: pa.Table, contract: TableContract) -> Iterator[tuple[Any, ...]]:
+    """Yield the rows of a table in the order of the contract's columns."""
+    for batch in table.select(contract.names).to_batches():
+        yield from zip(*(column.to_pylist() for column in batch.columns), strict=True)
+
+
 class _Mapping:
     """A contract's mapping and the intake's rules, made ready to be applied to many rows."""
 
-    def __init__(self, contract: FeedContract, rules: IntakeRules) -> None:
+    def __init__(self, contract: FeedContract, rules: IntakeRules, erased: Container[str]) -> None:
+        self._erased = erased
+        self._id_columns = contract.columns.get("listing_id", ())
         self._defaults = {"seller": contract.seller or contract.source, "currency": contract.currency}
         self._plan = [
             (name, contract.columns.get(name, ()), self._defaults.get(name), name in REQUIRED_FIELDS, rules.chars[name])
@@ -234,6 +293,8 @@ class _Mapping:
             Refusal: the row breaks the contract or a rule.
         """
         rest = {column: value for column, value in fields.items() if value}
+        if self._erased and self._names_erased(rest):
+            raise Refusal(ERASED, "this listing was erased and comes in no more", "listing_id")
         used: list[str] = []
         listing: list[str | None] = []
         for name, columns, default, required, longest in self._plan:
@@ -271,6 +332,11 @@ class _Mapping:
         if content.count("\0") != len(listing) - 1 or ("\\u0000" in attributes and _holds_nul(rest)):
             raise _refused_text("nul_character", "a NUL character", listing, "\0", "\0")
         return listing, digest, len(content)
+
+    def _names_erased(self, fields: Mapping[str, Value]) -> bool:
+        """Whether a row is of an erased listing, however broken the rest of it may be."""
+        texts = (_nested_text(fields, column, []) for column in self._id_columns)
+        return any(listing_digest(text.strip()) in self._erased for text in texts if text)
 
 
 def _nested_text(fields: Mapping[str, Value], path: str, used: list[str]) -> str | None:

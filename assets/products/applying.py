@@ -7,7 +7,7 @@ deliveries count (see `timeline`).
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from functools import partial
 
 import pyarrow as pa
@@ -86,7 +86,7 @@ def apply_batch(
             sql("close_batch"),
             batch_key=batch.batch_key,
             run_id=run_id,
-            artifacts=json.dumps(asdict(artifacts), sort_keys=True),
+            artifacts=artifacts.to_json(),
             content_digest=content,
             products_accepted=archive.read(artifacts.cleaned_products).num_rows,
             products_rejected=rejected.total(),
@@ -190,7 +190,7 @@ def _artifacts_of(transaction: Transaction, archive: BatchArchive, batch_key: st
     """Return the tables that the batch is applied from."""
     (row,) = transaction.query(sql("applied_from"), APPLIED_FROM, batch_key=batch_key).to_pylist()
     # A catalogue from before these names were written down was made from the newest.
-    return BatchArtifacts(**json.loads(row["artifacts"])) if row["artifacts"] else archive.newest(batch_key)
+    return BatchArtifacts.from_json(row["artifacts"]) if row["artifacts"] else archive.newest(batch_key)
 
 
 def _count(transaction: Transaction, table: str) -> dict[str, int]:

@@ -16,12 +16,14 @@ from assets.catalogue import Catalogue, select
 from assets.listings.schema import RAW_LISTINGS
 from assets.presentation import OWNERS, asset_key, column_lineage, markdown_table, plot, preview, table_metadata
 from assets.products.applying import Applied, apply_batch
-from assets.products.cleaning import CleaningRules, clean_listings, lexicon_of
+from assets.products.cleaning import Cleaned, CleaningRules, clean_again, clean_listings, lexicon_of
 from assets.products.plots import draw_fill_rates, draw_quality
 from assets.products.schema import CATALOGUE, CLEANED_PRODUCTS, CURRENT_PRODUCTS, REJECTED_PRODUCTS
 from assets.versions import code_version, table_digest
 
 CODE_VERSION = code_version("assets.products")
+#: By what the metadata of the catalogue says how many products a batch changed.
+PRODUCTS_CHANGED = "products changed"
 #: What each cleaned column is made from, where it is not its namesake alone.
 LINEAGE = {
     "product_id": ("source", "listing_id"),
@@ -67,9 +69,22 @@ LINEAGE = {
         ),
     },
 )
-def clean_batch(listings: pa.Table) -> Iterator[dg.Output[pa.Table]]:
-    """Clean one batch, whatever came before it."""
-    cleaned = clean_listings(listings, rules=CleaningRules(), brands=lexicon_of(listings))
+def clean_batch(
+    context: dg.AssetExecutionContext,
+    listings: pa.Table,
+    batch_book: dg.ResourceParam[BatchBook],
+    batch_archive: dg.ResourceParam[BatchArchive],
+) -> Iterator[dg.Output[pa.Table]]:
+    """Clean one batch, whatever came before it; of one whose rejected rows are replayed, only what is new or meant."""
+    batch = batch_book.batch(context.partition_key)
+    brands = lexicon_of(listings)
+    if batch.replayed and batch.artifacts is not None:
+        before = Cleaned(
+            batch_archive.read(batch.artifacts.cleaned_products), batch_archive.read(batch.artifacts.rejected_products)
+        )
+        cleaned = clean_again(listings, before, batch.replayed, rules=CleaningRules(), brands=brands)
+    else:
+        cleaned = clean_listings(listings, rules=CleaningRules(), brands=brands)
     yield dg.Output(
         cleaned.products,
         "cleaned_products",
@@ -127,7 +142,7 @@ def changes_metadata(applied: Applied) -> dict[str, Any]:
             ("change", "listings", "products"),
             [(change, applied.listings.get(change, 0), applied.products.get(change, 0)) for change in changes],
         ),
-        "products changed": sum(applied.products.values()),
+        PRODUCTS_CHANGED: sum(applied.products.values()),
     }
     if applied.made_anew_from:
         metadata["made anew from deliveries"] = applied.made_anew_from

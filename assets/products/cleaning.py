@@ -5,11 +5,12 @@ modules of this room), tables' columns, Dagster.
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from assets.listings.schema import RAW_LISTINGS
 from assets.products.attributes import (
@@ -78,7 +79,7 @@ class Cleaned:
 
     products: pa.Table
     rejected: pa.Table
-    issues: Counter[str]
+    issues: Counter[str] = field(default_factory=Counter)
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +128,31 @@ def clean_listings(listings: pa.Table, *, rules: CleaningRules, brands: BrandLex
         products=pa.table(products, schema=CLEANED_PRODUCTS.arrow),
         rejected=pa.table(rejected, schema=REJECTED_PRODUCTS.arrow),
         issues=issues,
+    )
+
+
+def clean_again(
+    listings: pa.Table, before: Cleaned, reasons: Collection[str], *, rules: CleaningRules, brands: BrandLexicon
+) -> Cleaned:
+    """Clean those listings that are new, or were rejected for one of these reasons; the others stay what they became.
+
+    Args:
+        listings: The batch, following `RAW_LISTINGS`.
+        before: What became of its listings earlier.
+        reasons: Why listings were rejected that are to be cleaned again.
+        rules: Every tunable.
+        brands: The batch's lexicon; see `lexicon_of`.
+    """
+    is_meant = pc.is_in(before.rejected.column("reason"), pa.array(sorted(reasons), pa.string()))
+    kept = before.rejected.filter(pc.invert(is_meant))
+    known = pa.concat_tables([table.select(["listing_id"]) for table in (before.products, kept)]).column("listing_id")
+    again = listings.filter(pc.invert(pc.is_in(listings.column("listing_id"), known.combine_chunks())))
+    cleaned = clean_listings(again, rules=rules, brands=brands)
+    products = pa.concat_tables([before.products, cleaned.products])
+    return Cleaned(
+        products=products,
+        rejected=pa.concat_tables([kept, cleaned.rejected]),
+        issues=Counter(pc.list_flatten(products.column("issues")).to_pylist()),
     )
 
 

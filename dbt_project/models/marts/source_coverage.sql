@@ -1,3 +1,5 @@
+-- A view, because it speaks of deliveries: one that changes no offer is news here and nowhere else.
+{{ config(materialized='view') }}
 -- Shares are of the source's current offers; a source without any has none.
 with cluster_sellers as (
     select cluster_id, count(distinct seller) as sellers

@@ -1,4 +1,4 @@
-"""Deliveries that can take their place late, or be taken out again.
+"""Deliveries that can take their place late, be taken out again or be replayed, and listings that are erased.
 
 Belongs here: one step of the schema, never changed once it was released; its SQL lies in the folder of its name.
 Not here: data of any installation.
@@ -15,7 +15,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Tell repeats from what was overwritten, and remember what a batch was made from."""
+    """Tell repeats from what was overwritten, remember what a batch was made from, and what was erased."""
     # As written, without looking for parameters: the script holds several statements.
     connection = op.get_bind().execution_options(no_parameters=True)
     connection.exec_driver_sql((Path(__file__).with_suffix("") / "timeline.sql").read_text(encoding="utf-8"))
@@ -30,4 +30,5 @@ def downgrade() -> None:
         "(state IN ('pending', 'requested', 'ingested', 'failed', 'ignored', 'superseded'))"
     )
     op.execute("DROP INDEX catalog.deliveries_source")
-    op.execute("ALTER TABLE catalog.batches DROP COLUMN artifacts")
+    op.execute("ALTER TABLE catalog.batches DROP COLUMN artifacts, DROP COLUMN replayed")
+    op.execute("DROP TABLE catalog.erasures")

@@ -17,3 +17,19 @@ ALTER TABLE catalog.batches ADD COLUMN artifacts jsonb;
 COMMENT ON COLUMN catalog.batches.artifacts IS
     'JSON object: table -> artifact that the catalogue was made from, e.g. of `cleaned_products`; null until it was.';
 COMMENT ON COLUMN catalog.batches.content_digest IS 'Hash of the listings and products that the catalogue was made from.';
+
+ALTER TABLE catalog.batches ADD COLUMN replayed text[] NOT NULL DEFAULT '{}';
+COMMENT ON COLUMN catalog.batches.replayed IS
+    'Reasons whose rejected rows are to be taken through again when the batch runs next; empty: all that was delivered.';
+
+CREATE TABLE catalog.erasures (
+    source         text NOT NULL,
+    listing_digest text NOT NULL,
+    erased_at      timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (source, listing_digest)
+);
+COMMENT ON TABLE catalog.erasures IS
+    'Listings that were erased and do not come in again; their ids are kept as digests only.';
+COMMENT ON COLUMN catalog.erasures.source IS 'Source of the listing.';
+COMMENT ON COLUMN catalog.erasures.listing_digest IS 'xxh3-128 of the source''s own id of the offer.';
+COMMENT ON COLUMN catalog.erasures.erased_at IS 'When it was erased.';

@@ -1,0 +1,129 @@
+"""The commands `rejected`, `replay` and `rollback`: what a person corrects in the catalogue.
+
+Belongs here: what these commands take and print. Not here: how it is done (see `rejections`, `rollback`), other
+commands (see `cli`).
+"""
+
+import dataclasses
+import json
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+
+from orchestration.cli_stack import entered, explained
+
+if TYPE_CHECKING:
+    from orchestration.context import Platform
+    from orchestration.run_command import Preparation
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead, for programs.")]
+Source = Annotated[str | None, typer.Option("--source", help="Only of this shop.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.command()(rejected)
+    app.command()(replay)
+    app.command()(rollback)
+
+
+def rejected(
+    reason: Annotated[
+        str | None, typer.Option("--reason", help="Show the rows that were rejected for this reason, one by one.")
+    ] = None,
+    source: Source = None,
+    limit: Annotated[int, typer.Option(min=1, help="How many rows to show.")] = 20,
+    as_json: Json = False,
+) -> None:
+    """Show what was rejected and why: rows that broke a contract, and listings that could not be made into a product.
+
+    Of the deliveries that the catalogue is made of now: the newest snapshot of every feed, and every delta. Once the
+    contract or the rule is mended, `offerline replay` sends the rows through again.
+    """
+    from itertools import islice
+
+    from orchestration.rejections import count_by_reason, rejections
+    from orchestration.tables import reasons_table, rejections_table
+
+    with entered() as platform:
+        archive = platform.parts.batch_archive(platform.instance)
+        found = rejections(
+            platform.parts.warehouse, archive, reasons=() if reason is None else (reason,), source=source
+        )
+        if reason is None:
+            counts = count_by_reason(found)
+            table, values = reasons_table(counts), [dataclasses.asdict(count) for count in counts]
+        else:
+            rows = list(islice(found, limit))
+            table, values = rejections_table(rows), [dataclasses.asdict(row) for row in rows]
+    if as_json:
+        typer.echo(json.dumps(values, ensure_ascii=False, indent=2))
+    elif values:
+        Console().print(table)
+    else:
+        typer.echo("Nothing is rejected.")
+
+
+def replay(
+    reasons: Annotated[
+        list[str], typer.Option("--reason", help="Why the rows were rejected (offerline rejected); more than once.")
+    ],
+    source: Source = None,
+    as_json: Json = False,
+) -> None:
+    """Send the rows that were rejected for a reason through again, and bring the catalogue up to date.
+
+    Exactly those rows are judged and cleaned anew, by the contract that the landing bucket holds for their feed today;
+    every other row of their deliveries stays what it is. They count as delivered when they were delivered. Ends with
+    exit code 1 when a run or a blocking check failed.
+    """
+    from orchestration.rejections import request_replay
+
+    def prepare(platform: "Platform", console: Console) -> None:
+        parts = platform.parts
+        meant = request_replay(
+            parts.warehouse,
+            parts.batch_archive(platform.instance),
+            parts.batch_book,
+            parts.landing_zone,
+            reasons=frozenset(reasons),
+            source=source,
+        )
+        console.print(f"{sum(meant.values()):,} rows of {len(meant)} deliveries go through again.", highlight=False)
+
+    _correct(prepare, as_json)
+
+
+def rollback(
+    batch: Annotated[str, typer.Argument(help="The batch, as Dagster's partitions and catalog.batches name it.")],
+    as_json: Json = False,
+) -> None:
+    """Take a delivery back: the catalogue becomes what it would be had that batch never come.
+
+    Its listings, their history, and whatever was made of them are those of the other deliveries of its shop. The batch
+    stays out, also when its contract changes, until it is delivered again or taken back in with `offerline accept`.
+    Ends with exit code 1 when a run or a blocking check failed.
+    """
+    from orchestration.rollback import roll_back_batch
+    from orchestration.tables import changes_table
+
+    def prepare(platform: "Platform", console: Console) -> None:
+        parts = platform.parts
+        archive = parts.batch_archive(platform.instance)
+        undone = roll_back_batch(parts.warehouse, archive, parts.batch_book, platform.instance, batch)
+        if undone.made_anew_from or undone.products:
+            console.print(changes_table(undone))
+        else:
+            console.print("Nothing in the catalogue was made of it alone.", highlight=False)
+
+    _correct(prepare, as_json)
+
+
+def _correct(prepare: "Preparation", as_json: bool) -> None:
+    from orchestration.run_command import bring_up_to_date
+
+    with explained():
+        succeeded = bring_up_to_date(prepare, as_json=as_json)
+    if not succeeded:
+        raise typer.Exit(1)
