@@ -1,4 +1,4 @@
-"""The commands `rejected`, `replay` and `rollback`: what a person corrects in the catalogue.
+"""The commands `batches`, `rejected`, `replay` and `rollback`: what a person looks for and corrects in the catalogue.
 
 Belongs here: what these commands take and print. Not here: how it is done (see `rejections`, `rollback`), other
 commands (see `cli`).
@@ -23,9 +23,28 @@ Source = Annotated[str | None, typer.Option("--source", help="Only of this shop.
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
+    app.command()(batches)
     app.command()(rejected)
     app.command()(replay)
     app.command()(rollback)
+
+
+def batches(
+    source: Source = None,
+    limit: Annotated[int, typer.Option(min=1, help="How many to show.")] = 20,
+    as_json: Json = False,
+) -> None:
+    """Show what was delivered, newest first: every batch with what became of it and of its rows."""
+    from orchestration.tables import batches_table
+
+    with entered() as platform:
+        rows = platform.parts.batch_book.newest(limit, source)
+    if as_json:
+        typer.echo(json.dumps(rows, default=str, ensure_ascii=False, indent=2))
+    elif rows:
+        Console().print(batches_table(rows))
+    else:
+        typer.echo("Nothing was ever delivered.")
 
 
 def rejected(
@@ -90,13 +109,14 @@ def replay(
             reasons=frozenset(reasons),
             source=source,
         )
-        console.print(f"{sum(meant.values()):,} rows of {len(meant)} deliveries go through again.", highlight=False)
+        rows = ", ".join(f"{count:,} of {batch}" for batch, count in sorted(meant.items()))
+        console.print(f"Rows that go through again: {rows}", highlight=False)
 
     _correct(prepare, as_json)
 
 
 def rollback(
-    batch: Annotated[str, typer.Argument(help="The batch, as Dagster's partitions and catalog.batches name it.")],
+    batch: Annotated[str, typer.Argument(help="The batch, as `offerline batches` and Dagster's partitions name it.")],
     as_json: Json = False,
 ) -> None:
     """Take a delivery back: the catalogue becomes what it would be had that batch never come.

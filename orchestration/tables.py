@@ -156,6 +156,21 @@ def search_table(found: Sequence[Neighbour]) -> Table:
     return table
 
 
+def batches_table(rows: Sequence[Mapping[str, Any]]) -> Table:
+    """Return batches as a table: what was delivered when, where it stands, the fate of its rows."""
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    table.add_column("batch", overflow="fold")
+    for name in ("delivered", "state"):
+        table.add_column(name, no_wrap=True)
+    for name in ("read", "accepted", "rejected"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for row in rows:
+        name = Group(Text(row["batch_key"]), Text(row["object_key"], style="dim"))
+        counts = (f"{row[name]:,}" for name in ("rows_read", "rows_accepted", "rows_rejected"))
+        table.add_row(name, f"{row['delivered_at']:%Y-%m-%d %H:%M}", row["state"].replace("_", " "), *counts)
+    return table
+
+
 def reasons_table(counts: Sequence[ReasonCount]) -> Table:
     """Return why something was rejected, how often, and the first of each kind."""
     table = Table(box=None, padding=(0, 2, 0, 0))
@@ -175,7 +190,7 @@ def rejections_table(rows: Sequence[Rejection]) -> Table:
     """Return rejected rows, each with what was found and expected, and its text."""
     table = Table(box=None, padding=(0, 2, 0, 0))
     table.add_column("what was found")
-    table.add_column("the row")
+    table.add_column("the row", overflow="fold")
     for row in rows:
         table.add_row(
             _rejection(row), Text(row.raw[:RAW_SHOWN] + ("…" if len(row.raw) > RAW_SHOWN else ""), style="dim")

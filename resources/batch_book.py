@@ -44,6 +44,10 @@ NEWEST = pa.schema(
 REFUSALS = pa.schema([(name, TEXT) for name in ("object_key", "batch_key", "reason")])
 BATCH_KEYS = pa.schema([("batch_key", TEXT)])
 ERASED = pa.schema([("listing_digest", TEXT)])
+OVERVIEW = pa.schema(
+    [("batch_key", TEXT), ("delivered_at", MOMENT), ("object_key", TEXT), ("state", TEXT)]
+    + [(name, ROWS) for name in ("rows_read", "rows_accepted", "rows_rejected")]
+)
 STANDING = pa.schema([("state", TEXT), ("is_accepted", pa.bool_())])
 
 
@@ -105,6 +109,18 @@ class PostgresBatchBook:
                 "replayed": frozenset(row["replayed"]),
             }
         )
+
+    def newest(self, limit: int, source: str | None = None) -> list[dict[str, Any]]:
+        """Return the batches that were delivered last, newest first, with what became of them and of their rows."""
+        rows: list[dict[str, Any]] = self.warehouse.read(
+            "SELECT batch_key, delivered_at, object_key, state, rows_read, rows_accepted, rows_rejected "
+            "FROM catalog.batches WHERE CAST(:source AS text) IS NULL OR source = :source "
+            "ORDER BY delivered_at DESC, batch_key LIMIT :limit",
+            OVERVIEW,
+            limit=limit,
+            source=source,
+        ).to_pylist()
+        return rows
 
     def record_intake(self, batch_key: str, counts: IntakeCounts) -> None:
         """Write down how many rows were read and what became of them."""
