@@ -165,9 +165,9 @@ def batches_table(rows: Sequence[Mapping[str, Any]]) -> Table:
     for name in ("read", "accepted", "rejected"):
         table.add_column(name, justify="right", no_wrap=True)
     for row in rows:
-        name = Group(Text(row["batch_key"]), Text(row["object_key"], style="dim"))
+        batch = Group(Text(row["batch_key"]), Text(row["object_key"], style="dim"))
         counts = (f"{row[name]:,}" for name in ("rows_read", "rows_accepted", "rows_rejected"))
-        table.add_row(name, f"{row['delivered_at']:%Y-%m-%d %H:%M}", row["state"].replace("_", " "), *counts)
+        table.add_row(batch, f"{row['delivered_at']:%Y-%m-%d %H:%M}", row["state"].replace("_", " "), *counts)
     return table
 
 

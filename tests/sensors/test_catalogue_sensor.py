@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from assets.batches import BATCHES
+from assets.products.assets import PRODUCTS_CHANGED
 from sensors.catalogue import Moment, build_catalogue_sensor, is_due, read_moment
 
 CATALOGUE = dg.AssetKey(["products", "catalogue"])
@@ -55,10 +56,12 @@ class Shop:
 
     def __init__(self, instance: dg.DagsterInstance) -> None:
         self.instance, self.batches, self.during = instance, 0, lambda: None
+        self.changes: int | None = 3
 
         @dg.asset(key=CATALOGUE, partitions_def=BATCHES)
-        def catalogue() -> None:
+        def catalogue() -> dg.MaterializeResult[None]:
             self.during()
+            return dg.MaterializeResult(metadata={} if self.changes is None else {PRODUCTS_CHANGED: self.changes})
 
         @dg.asset(key=CURRENT, deps=[CATALOGUE])
         def current_products() -> None:
@@ -110,6 +113,27 @@ def test_ten_batches_are_one_run(shop: Shop) -> None:
     assert [shop.tick() for _ in range(3)] == [False, False, False]
     assert shop.run("ingest")
     assert shop.tick()
+
+
+def test_a_batch_that_changes_nothing_is_no_reason_for_a_run(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sensors.catalogue.PAGE", 2)
+    assert shop.run("ingest")
+    assert shop.run("catalogue")
+    shop.changes = 0
+    for _ in range(5):
+        assert shop.run("ingest")
+    assert not shop.tick()
+    shop.changes = 1
+    assert shop.run("ingest")
+    shop.changes = 0
+    for _ in range(5):
+        assert shop.run("ingest")
+    assert shop.tick(), "the change lies under five batches without one"
+    shop.changes = None
+    assert shop.run("catalogue")
+    assert not shop.tick()
+    assert shop.run("ingest")
+    assert shop.tick(), "a batch that does not say what it changed may have changed anything"
 
 
 def test_it_waits_while_a_batch_is_on_its_way_and_while_the_catalogue_is_made(shop: Shop) -> None:

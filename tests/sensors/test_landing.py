@@ -11,12 +11,21 @@ import dagster as dg
 import pytest
 
 from assets.batches import BATCHES
+from assets.catalogue import sql
 from assets.listings.ports import DeliveryGone
 from resources.batch_book import PostgresBatchBook, UnknownBatch
 from resources.landing_zone import LandingBucket
 from resources.object_store import ObjectStore
 from resources.warehouse import Warehouse
-from sensors.landing import MAX_ATTEMPTS, PATIENCE, build_landing_sensor, look, release_lost_requests
+from sensors.landing import (
+    MAX_ATTEMPTS,
+    PATIENCE,
+    build_landing_sensor,
+    declared_feeds,
+    look,
+    release_lost_requests,
+    terms,
+)
 
 pytestmark = pytest.mark.stack
 
@@ -120,6 +129,7 @@ def test_the_same_bytes_again_are_written_down_and_not_run(
     zone.deliver_bytes(OFFERS, "shops/delta-2.csv")
     assert tick(zone, book, instance) == []
     assert [row["batch_key"] for row in book.deliveries().to_pylist()] == [batch_key, batch_key]
+    assert sorted(state for _, state in states(book)) == ["repeated", "requested"]
 
 
 def test_of_two_sensors_one_gets_the_batch(zone: LandingBucket, book: PostgresBatchBook) -> None:
@@ -180,6 +190,61 @@ def test_refused_bytes_delivered_again_are_tried_again_and_repeats_keep_the_cont
     sleep(1.1)  # the store tells times of delivery apart by the second
     zone.deliver_bytes(OFFERS, "shops/offers.csv")
     assert tick(zone, book, instance) == [batch_key]
+
+
+def roll_back(book: PostgresBatchBook, batch_key: str) -> None:
+    """Say that a batch was rolled back; what that does to the catalogue is not the ledger's business."""
+    with book.warehouse.transaction() as transaction:
+        for statement in ("roll_back_batch", "roll_back_deliveries"):
+            transaction.execute(sql("assets.products", statement), batch_key=batch_key)
+
+
+def test_what_was_rolled_back_stays_out_until_it_is_delivered_again(
+    zone: LandingBucket, book: PostgresBatchBook, instance: dg.DagsterInstance
+) -> None:
+    zone.deliver_bytes(OFFERS, "shops/offers.csv")
+    (batch_key,) = tick(zone, book, instance)
+    roll_back(book, batch_key)
+    assert tick(zone, book, instance) == []
+    zone.deliver_bytes(CONTRACTS.replace(b"EUR", b"USD"), "shops/feeds.yaml")
+    assert tick(zone, book, instance) == [], "a new contract does not bring it back"
+    sleep(1.1)  # the store tells times of delivery apart by the second
+    zone.deliver_bytes(OFFERS, "shops/offers.csv")
+    assert tick(zone, book, instance) == [batch_key]
+
+
+def test_what_was_rolled_back_comes_in_again_when_it_is_accepted(
+    zone: LandingBucket, book: PostgresBatchBook, instance: dg.DagsterInstance
+) -> None:
+    zone.deliver_bytes(OFFERS, "shops/offers.csv")
+    (batch_key,) = tick(zone, book, instance)
+    roll_back(book, batch_key)
+    book.accept(batch_key)
+    assert tick(zone, book, instance) == [batch_key]
+
+
+def test_a_batch_whose_rows_are_replayed_waits_for_a_run_by_the_contract_of_today(
+    zone: LandingBucket, book: PostgresBatchBook, instance: dg.DagsterInstance
+) -> None:
+    zone.deliver_bytes(OFFERS, "shops/offers.csv")
+    (batch_key,) = tick(zone, book, instance)
+    book.release(batch_key, "its run came to nothing")
+    with book.warehouse.transaction() as transaction:
+        transaction.execute(sql("assets.products", "close_deliveries"), batch_key=batch_key, run_id="run-1")
+    assert tick(zone, book, instance) == []
+    zone.deliver_bytes(CONTRACTS.replace(b"EUR", b"USD"), "shops/feeds.yaml")
+    contract = declared_feeds(zone)["acme", "offers.csv"]
+    book.replay(batch_key, ["missing_field"], terms(contract))
+    assert book.batch(batch_key).replayed == {"missing_field"}
+    assert book.batch(batch_key).contract["currency"] == "USD"
+    assert tick(zone, book, instance) == [batch_key]
+    # Another contract makes the whole batch be read again, which is more than replaying some of its rows.
+    book.release(batch_key, "its run came to nothing")
+    with book.warehouse.transaction() as transaction:
+        transaction.execute(sql("assets.products", "close_deliveries"), batch_key=batch_key, run_id="run-2")
+    zone.deliver_bytes(CONTRACTS.replace(b"EUR", b"GBP"), "shops/feeds.yaml")
+    assert tick(zone, book, instance) == [batch_key]
+    assert book.batch(batch_key).replayed == frozenset()
 
 
 def test_a_version_that_is_gone_is_said_to_be_gone(zone: LandingBucket, tmp_path: Path) -> None:
