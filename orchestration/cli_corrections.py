@@ -1,12 +1,13 @@
-"""The commands `batches`, `rejected`, `replay` and `rollback`: what a person looks for and corrects in the catalogue.
+"""The commands by which a person looks into deliveries and corrects them: `batches`, `rejected`, `replay`, and so on.
 
-Belongs here: what these commands take and print. Not here: how it is done (see `rejections`, `rollback`), other
-commands (see `cli`).
+Belongs here: what these commands take and print. Not here: how it is done (see `rejections`, `rollback`, `erasure`),
+other commands (see `cli`).
 """
 
 import dataclasses
 import json
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -27,6 +28,7 @@ def register(app: typer.Typer) -> None:
     app.command()(rejected)
     app.command()(replay)
     app.command()(rollback)
+    app.command()(erase)
 
 
 def batches(
@@ -99,7 +101,7 @@ def replay(
     """
     from orchestration.rejections import request_replay
 
-    def prepare(platform: "Platform", console: Console) -> None:
+    def prepare(platform: "Platform", console: Console) -> Mapping[str, Any]:
         parts = platform.parts
         meant = request_replay(
             parts.warehouse,
@@ -111,6 +113,7 @@ def replay(
         )
         rows = ", ".join(f"{count:,} of {batch}" for batch, count in sorted(meant.items()))
         console.print(f"Rows that go through again: {rows}", highlight=False)
+        return {"replayed": meant}
 
     _correct(prepare, as_json)
 
@@ -128,14 +131,51 @@ def rollback(
     from orchestration.rollback import roll_back_batch
     from orchestration.tables import changes_table
 
-    def prepare(platform: "Platform", console: Console) -> None:
+    def prepare(platform: "Platform", console: Console) -> Mapping[str, Any]:
         parts = platform.parts
         archive = parts.batch_archive(platform.instance)
         undone = roll_back_batch(parts.warehouse, archive, parts.batch_book, platform.instance, batch)
         if undone.made_anew_from or undone.products:
             console.print(changes_table(undone))
         else:
-            console.print("Nothing in the catalogue was made of it alone.", highlight=False)
+            console.print("Nothing in the catalogue was made of it.", highlight=False)
+        return {"changes": dataclasses.asdict(undone)}
+
+    _correct(prepare, as_json)
+
+
+def erase(
+    source: Annotated[str, typer.Argument(help="The shop, as its contract calls it.")],
+    listing: Annotated[str, typer.Argument(help="The shop's own id of the listing.")],
+    keep_landed: Annotated[
+        bool, typer.Option("--keep-landed", help="Leave the delivered files alone that hold it.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Remove one listing from every store, for ever, and print a receipt of what was removed where.
+
+    From the catalogue with its history, both vector indexes, the artifacts of every run, MLflow's files, what Dagster
+    keeps of its runs, and the landing bucket: a delivered file that holds it is deleted, for it cannot be changed
+    without becoming another delivery. A row of it that is delivered later is rejected as `erased`, and only a digest of
+    its id is kept for that. Then the catalogue is brought up to date. Erasing it again finishes what broke off.
+    """
+    from orchestration.erasure import Eraser
+    from orchestration.tables import receipt_table
+
+    def prepare(platform: "Platform", console: Console) -> Mapping[str, Any]:
+        parts = platform.parts
+        eraser = Eraser(
+            warehouse=parts.warehouse,
+            store=parts.store,
+            artifacts_bucket=platform.where.artifacts_bucket,
+            landing=parts.landing_zone,
+            indexes=(parts.pgvector, parts.qdrant),
+            instance=platform.instance,
+            dagster_database_url=platform.where.dagster_database_url,
+        )
+        receipt = eraser.erase(source, listing, keep_landed=keep_landed)
+        console.print(receipt_table(receipt) if receipt else "It was erased already, and nothing of it was left.")
+        return {"receipt": [dataclasses.asdict(removed) for removed in receipt]}
 
     _correct(prepare, as_json)
 

@@ -9,7 +9,7 @@ import dataclasses
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from time import monotonic
@@ -31,17 +31,19 @@ from orchestration.tables import print_checks, print_cluster, print_figures, pri
 STANDARD_STREAMS = (1, 2)
 
 
-#: What is done before the catalogue is brought up to date; it says what it did on the console.
-Preparation = Callable[[Platform, Console], None]
+#: What is done before the catalogue is brought up to date: it says what it did on the console, and to programs as what
+#: is added to the JSON document.
+Preparation = Callable[[Platform, Console], Mapping[str, Any]]
 
 
 def run_feeds(feeds: Path | None, *, stay: bool, force: bool, as_json: bool) -> bool:
     """Deliver `feeds`, run what is due, print what came out, and return whether all of it succeeded."""
 
-    def deliver(platform: Platform, console: Console) -> None:
+    def deliver(platform: Platform, console: Console) -> Mapping[str, Any]:
         if feeds is not None:
             refused = [row["object_key"] for row in platform.parts.batch_book.refusals()]
             _print_delivered(list(deliver_folder(feeds, platform.parts.landing_zone, again=refused)), console)
+        return {}
 
     return bring_up_to_date(deliver, stay=stay, force=force, as_json=as_json)
 
@@ -56,12 +58,16 @@ def bring_up_to_date(prepare: Preparation, *, stay: bool = False, force: bool = 
         try:
             seconds = {"start-up": monotonic() - began}
             refresh = _refresher(platform)
-            prepare(platform, console)
+            done = prepare(platform, console)
             outcome = _refresh(platform, refresh, force, console)
             seconds.update(outcome.seconds_by_stage())
             seconds["total"] = monotonic() - began
             if as_json:
-                print(json.dumps(_as_json(platform, outcome, seconds), default=str, ensure_ascii=False, indent=2))
+                print(
+                    json.dumps(
+                        {**done, **_as_json(platform, outcome, seconds)}, default=str, ensure_ascii=False, indent=2
+                    )
+                )
             else:
                 _print(platform, refresh, outcome, seconds, console)
             if stay:

@@ -16,6 +16,7 @@ from rich.text import Text
 from assets.clusters.explanation import Explanation
 from assets.embeddings.ports import Neighbour
 from assets.products.applying import Applied
+from orchestration.erasure import Removed
 from orchestration.refresh import Happening
 from orchestration.rejections import ReasonCount, Rejection
 from orchestration.report import Cluster, Figures
@@ -201,6 +202,23 @@ def rejections_table(rows: Sequence[Rejection]) -> Table:
 def _rejection(rejection: Rejection) -> Group:
     field = f"{rejection.field}: " if rejection.field else ""
     return Group(Text(f"{field}{rejection.detail}"), Text(f"{rejection.object_key}, {rejection.place}", style="dim"))
+
+
+def receipt_table(receipt: Sequence[Removed]) -> Table:
+    """Return what was removed where, the objects of one asset together."""
+    table = Table(title="Removed", title_justify="left", box=None, padding=(0, 2, 0, 0))
+    table.add_column("store", no_wrap=True)
+    table.add_column("place", overflow="fold")
+    table.add_column("removed", no_wrap=True)
+    places: dict[tuple[str, str, str], list[int]] = {}
+    for removed in receipt:
+        folder, _, name = removed.place.rpartition("/")
+        place = folder if name.endswith(".parquet") else removed.place
+        places.setdefault((removed.store, place, removed.what), []).append(removed.count)
+    for (store, place, what), counts in places.items():
+        objects = f" of {len(counts)} objects" if len(counts) > 1 else ""
+        table.add_row(store, place, f"{sum(counts):,} {what}{objects}")
+    return table
 
 
 def changes_table(applied: Applied) -> Table:
