@@ -11,7 +11,7 @@ from assets.catalogue import Catalogue, column_list, upsert_columns
 from assets.catalogue import sql as read_sql
 from assets.clusters.identity import Identity, find_events, gather
 from assets.clusters.schema import CLUSTER_EVENTS, PRODUCT_CLUSTERS, SCORED_PAIRS
-from assets.clusters.tables import event_table
+from assets.clusters.tables import event_table, told_pairs
 
 sql = partial(read_sql, "assets.clusters")
 
@@ -32,7 +32,8 @@ def retired_ids(catalogue: Catalogue) -> frozenset[str]:
 def apply_clusters(catalogue: Catalogue, clusters: pa.Table, scored: pa.Table, run_id: str) -> pa.Table:
     """Store the clustering and return what happened to the clusters, as `CLUSTER_EVENTS`.
 
-    All of it or nothing; a clustering that changes nothing writes nothing but the scores.
+    All of it or nothing, and nothing where nothing has changed. Of the pairs, those that somebody may ask about are
+    stored: unlikely ones are nearly all candidates, and the artifact has them.
 
     Args:
         catalogue: The current catalogue.
@@ -47,7 +48,7 @@ def apply_clusters(catalogue: Catalogue, clusters: pa.Table, scored: pa.Table, r
         happened = find_events(gather(before), {str(name): members for name, members in gather(after).items()})
         events = event_table(Identity(after, tuple(happened)))
         transaction.stage("incoming_clusters", clusters, schema=PRODUCT_CLUSTERS.arrow)
-        transaction.stage("incoming_pairs", scored, schema=SCORED_PAIRS.arrow)
+        transaction.stage("incoming_pairs", told_pairs(scored), schema=SCORED_PAIRS.arrow)
         transaction.stage("incoming_events", events, schema=CLUSTER_EVENTS.arrow)
         for statement in ("upsert_clusters", "dissolve_clusters", "upsert_members", "drop_members", "drop_pairs"):
             transaction.execute(sql(statement))

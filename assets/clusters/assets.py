@@ -21,6 +21,7 @@ from assets.clusters.consulting import Consultation, count_answers, judge_uncert
 from assets.clusters.doubts import Doubts, find_doubts
 from assets.clusters.explanation import Explanation, explain_pairs
 from assets.clusters.identity import assign_ids
+from assets.clusters.ipc import as_ipc
 from assets.clusters.keeping import pack, signature
 from assets.clusters.matching import Matching
 from assets.clusters.ports import PairJudge, StateShelf, TruthShelf
@@ -265,9 +266,13 @@ def _register(
         version = tracking.register(
             REGISTERED_NAME,
             model.version,
-            {"match_model.json": model.to_json().encode(), "rules.json": json.dumps(asdict(matching.rules)).encode()},
+            {
+                "match_model.json": model.to_json().encode(),
+                "statistics.arrow": as_ipc(matching.statistics.to_table()),
+                "rules.json": json.dumps(asdict(matching.rules)).encode(),
+            },
             run=run,
-            description="Weights that score pairs of offers, learned without labels.",
+            description="Weights that score pairs of offers, learned without labels, and the statistics they go by.",
         )
     except TrackingUnavailable as error:
         context.log.warning(str(error))

@@ -18,6 +18,7 @@ import pyarrow as pa
 import xxhash
 
 from assets.clusters.candidates import SEARCHES, Candidates
+from assets.clusters.ipc import as_ipc, from_ipc
 from assets.clusters.matching import Evidence, MatchState
 from assets.clusters.neighbours import Neighbours
 from assets.clusters.reading import READ
@@ -25,7 +26,6 @@ from assets.clusters.rules import MatchRules
 from assets.clusters.scoring import MatchModel
 from assets.clusters.statistics import Statistics
 
-COMPRESSION = "zstd"
 MADE_BY, MODEL = "made_by.txt", "model.json"
 
 
@@ -75,7 +75,7 @@ def pack(state: MatchState, made_by: str) -> bytes:
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
         said = {MADE_BY: made_by.encode(), MODEL: state.model.to_json().encode()}
-        for name, part in (said | {f"{name}.arrow": _as_ipc(table) for name, table in parts.items()}).items():
+        for name, part in (said | {f"{name}.arrow": as_ipc(table) for name, table in parts.items()}).items():
             # Without the time of day: the same state is the same file.
             archive.writestr(zipfile.ZipInfo(name), part)
     return file.getvalue()
@@ -92,10 +92,10 @@ def unpack(data: bytes, made_by: str) -> MatchState:
             _require(archive, made_by)
             parts = {name.removesuffix(".arrow"): archive.read(name) for name in archive.namelist()}
         model = MatchModel.from_json(parts[MODEL].decode())
-        statistics = Statistics.from_table(_table(parts["statistics"]))
+        statistics = Statistics.from_table(from_ipc(parts["statistics"]))
         pairs = _arrays(parts["pairs"])
         neighbours = {search: _lists(_arrays(parts[search]), _arrays(parts[f"{search}_whole"])) for search in SEARCHES}
-        offers = _table(parts["offers"]).cast(READ)
+        offers = from_ipc(parts["offers"]).cast(READ)
     except (zipfile.BadZipFile, KeyError, ValueError, TypeError, pa.ArrowException) as error:
         if isinstance(error, NotThisState):
             raise
@@ -133,23 +133,11 @@ def _require(archive: zipfile.ZipFile, made_by: str) -> None:
         raise NotThisState(f"the state was made by other code or rules ({found}, now {made_by})")
 
 
-def _as_ipc(table: pa.Table) -> bytes:
-    sink = pa.BufferOutputStream()
-    options = pa.ipc.IpcWriteOptions(compression=COMPRESSION)
-    with pa.ipc.new_file(sink, table.schema, options=options) as writer:
-        writer.write_table(table.combine_chunks())
-    return bytes(sink.getvalue())
-
-
 def _lists(entries: Mapping[str, Any], rows: Mapping[str, Any]) -> Neighbours:
     return Neighbours(entries["row"], entries["column"], entries["score"], rows["whole"])
 
 
-def _table(part: bytes) -> pa.Table:
-    return pa.ipc.open_file(pa.BufferReader(part)).read_all()
-
-
 def _arrays(part: bytes) -> dict[str, Any]:
-    table = _table(part)
+    table = from_ipc(part)
     # Copied: what Arrow lends cannot be written to.
     return {name: table.column(name).to_numpy().copy() for name in table.column_names}

@@ -363,6 +363,7 @@ def match(
         pairs, comparison = extend_pairs(corpus, pairs, comparison, rules, prior)
     with stage("model"):
         model = model or fit_model(corpus, pairs, comparison, rules, prior)
+        model = replace(model, statistics=prepared.statistics.digest())
         evidence = weigh(comparison, model, prior)
         del comparison
     state = MatchState(

@@ -98,6 +98,7 @@ class MatchModel:
         shift: Added before rivals compete.
         seeds: Pairs that taught it; 0 for the prior.
         rivals: Pairs that served as negatives.
+        statistics: Digest of the statistics that the features are measured by; none of a prior.
     """
 
     weights: Mapping[str, float]
@@ -105,6 +106,7 @@ class MatchModel:
     shift: float = 0.0
     seeds: int = 0
     rivals: int = 0
+    statistics: str = ""
 
     def vector(self, names: tuple[str, ...]) -> Doubles:
         """The weights in the order of `names`, 0 where the model has none."""
@@ -125,7 +127,7 @@ class MatchModel:
 
     def to_json(self) -> str:
         """The model as compact JSON with sorted keys."""
-        fields = {name: getattr(self, name) for name in ("intercept", "shift", "seeds", "rivals")}
+        fields = {name: getattr(self, name) for name in ("intercept", "shift", "seeds", "rivals", "statistics")}
         return json.dumps(fields | {"weights": dict(self.weights)}, sort_keys=True, separators=(",", ":"))
 
     @classmethod
@@ -144,7 +146,7 @@ class MatchModel:
 
     @property
     def version(self) -> str:
-        """Digest of the model's content, 16 hex digits."""
+        """Digest of the model's content, 16 hex digits: of all that decides what a pair of two offers scores."""
         return xxhash.xxh3_64_hexdigest(self.to_json().encode())
 
 

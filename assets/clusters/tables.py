@@ -77,6 +77,11 @@ def evidence_texts(matching: Matching) -> pa.ChunkedArray:
     return pa.array(texts, pa.string())
 
 
+def told_pairs(scored: pa.Table) -> pa.Table:
+    """Return the rows of `SCORED_PAIRS` that have evidence to tell: those of likely pairs, and within clusters."""
+    return scored.filter(pc.not_equal(scored.column("evidence"), "{}"))
+
+
 def _evidence(features: Features, model: MatchModel) -> pa.Array:
     columns = dict(zip(features.names, model.contributions(features).T, strict=True))
     columns["intercept"] = np.full(len(features.values), model.intercept)

@@ -167,6 +167,11 @@ def test_bad_input_is_named() -> None:
 def test_a_model_survives_json_and_changes_its_version_with_its_content() -> None:
     assert MatchModel.from_json(PRIOR.to_json()) == PRIOR
     assert dataclasses.replace(PRIOR, intercept=-6.0).version != PRIOR.version
+    whole, part = match(CATALOGUE, vectors(CATALOGUE)), match(CATALOGUE.slice(1), vectors(CATALOGUE)[1:], model=PRIOR)
+    assert whole.model.statistics == whole.statistics.digest() != part.statistics.digest()
+    again = match(CATALOGUE, vectors(CATALOGUE), model=PRIOR)
+    assert again.model.weights == part.model.weights == PRIOR.weights
+    assert again.model.version != part.model.version, "the same weights go by other statistics"
     for text in ("", "[]", '{"weights": 3}', '{"weights": {}, "surprise": 1}'):
         with pytest.raises(ValueError, match="not a match model"):
             MatchModel.from_json(text)

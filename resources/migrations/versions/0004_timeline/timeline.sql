@@ -33,3 +33,8 @@ COMMENT ON TABLE catalog.erasures IS
 COMMENT ON COLUMN catalog.erasures.source IS 'Source of the listing.';
 COMMENT ON COLUMN catalog.erasures.listing_digest IS 'xxh3-128 of the source''s own id of the offer.';
 COMMENT ON COLUMN catalog.erasures.erased_at IS 'When it was erased.';
+
+COMMENT ON TABLE catalog.scored_pairs IS
+    'Pairs that are likely, or in one cluster, with the evidence for and against; the artifact has all that were compared.';
+COMMENT ON COLUMN catalog.scored_pairs.model_version IS
+    'Version of the match model: its weights and the statistics they go by.';
