@@ -1,7 +1,7 @@
 """The `offerline` command.
 
 Belongs here: the commands, their help and what they print. Not here: the stack's commands (see `cli_stack`), what the
-commands do (see `refresh`, `delivery`, `report`).
+commands do (see `refresh`, `delivery`, `report`, `stores`).
 """
 
 import dataclasses
@@ -196,6 +196,40 @@ def explain(
         _print_json(dataclasses.asdict(explanation))
     else:
         print_explanation(Console(), explanation)
+
+
+@app.command()
+def stores(
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Bring the stores that differ to what the catalogue's artifacts say.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Compare all stores: PostgreSQL, pgvector, Qdrant and the artifacts of the last run over the catalogue.
+
+    Every listing's content and vector is compared, and what the indexes find for a sample with the exact nearest ones.
+    Listings that came, changed or left since that run are told apart: they are no fault, the next run takes them up.
+    Ends with exit code 1 when a store differs.
+    """
+    from orchestration.stores import Stores
+    from orchestration.tables import print_comparison
+
+    console = Console(quiet=as_json)
+    repaired: tuple[str, ...] = ()
+    with _platform() as platform:
+        parts = platform.parts
+        found = Stores(platform.instance, parts.io_manager, parts.warehouse, (parts.pgvector, parts.qdrant))
+        comparison = found.compare()
+        if repair and not comparison.agrees:
+            print_comparison(console, comparison)
+            repaired = found.repair(comparison)
+            console.print(f"\nRepaired: {', '.join(repaired)}.\n", highlight=False)
+            comparison = found.compare()
+    print_comparison(console, comparison)
+    if as_json:
+        _print_json({**comparison.summary(), "repaired": repaired})
+    if not comparison.agrees:
+        raise typer.Exit(1)
 
 
 cli_stack.register(app)

@@ -60,11 +60,13 @@ def _meant_for_people() -> tuple[type[Exception], ...]:
     from benchmarks.matching import NotABenchmark
     from resources.dbt_runner import DbtProjectBroken
     from resources.object_errors import ObjectStoreError
+    from resources.parquet_io import ArtifactMissing
     from resources.sentence_model import ModelNotFound
     from resources.vector_index import IndexUnavailable
     from resources.warehouse import WarehouseError
 
     return (
+        ArtifactMissing,
         ContractError,
         DbtProjectBroken,
         FeedUnreadable,

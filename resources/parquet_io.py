@@ -120,6 +120,19 @@ class ParquetIOManager(dg.IOManager):
         dataset = self._dataset(uris, _describe(context))
         return dataset.to_table() if wanted is pa.Table else dataset
 
+    def read(self, materialization: dg.AssetMaterialization) -> pa.Table:
+        """Return what one materialisation wrote.
+
+        Raises:
+            ArtifactMissing: it names no object, or its object is gone.
+            ObjectStoreUnavailable: the store could not be reached.
+        """
+        name = materialization.asset_key.to_user_string()
+        uri = materialization.metadata.get(URI)
+        if uri is None:
+            raise ArtifactMissing(f"{name}: this materialisation names no object; materialise it again")
+        return self._dataset([str(uri.value)], name).to_table()
+
     def _write(self, path: Path, rows: pa.Table | pa.RecordBatchReader) -> None:
         with pq.ParquetWriter(
             path,
