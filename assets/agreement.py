@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from assets.planning import Plan, plan
 
 #: Listings of each kind that are named.
-NAMED = 10
+NAMED = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

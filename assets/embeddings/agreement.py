@@ -28,7 +28,9 @@ class AgreementRules:
     Attributes:
         sample: Products whose neighbours are compared.
         seed: Which ones.
-        neighbours: Nearest products asked for, the product itself among them.
+        neighbours: Nearest products that are compared, the product itself among them.
+        asked: Hits asked for. An index that searches approximately looks at no fewer candidates, so that it misses few
+            of the nearest unless something is wrong with it, however large the catalogue is.
         least_recall: Share of the nearest ones that must be found, over the whole sample.
         rounding: How far two similarities of the same vectors may be apart: they are in half precision, Qdrant's
             lengths are not quite one.
@@ -37,7 +39,8 @@ class AgreementRules:
     sample: int = 50
     seed: int = 0
     neighbours: int = 10
-    least_recall: float = 0.95
+    asked: int = 400
+    least_recall: float = 0.9
     rounding: float = 2e-3
 
 
@@ -88,12 +91,12 @@ def _compare_neighbours(index: VectorIndex, wanted: WantedIndex, rules: Agreemen
     units = wanted.vectors.astype(np.float32)
     units /= np.linalg.norm(units, axis=1, keepdims=True)
     row_of = {product.product_id: row for row, product in enumerate(wanted.products)}
-    limit = min(rules.neighbours, count)
+    limit, asked = (min(number, count) for number in (rules.neighbours, rules.asked))
     found, poor, off = 0, [], []
     for row in sorted(rows):
         exact = units @ units[row]
-        hits = index.nearest(wanted.vectors[row], limit=limit)
-        near = _near(hits, exact, row_of, limit, rules)
+        hits = index.nearest(wanted.vectors[row], limit=asked)
+        near = _near(hits[:limit], exact, row_of, limit, rules)
         found += near
         if near < limit:
             poor.append(wanted.products[row].product_id)

@@ -150,7 +150,7 @@ def test_an_index_that_holds_everything_and_does_not_find_it_is_at_fault() -> No
     found = compare_index(index, wanted())
     assert not found.difference and not found.agrees
     assert found.recall is not None and found.recall < 0.8
-    assert found.fault.startswith(f"finds {found.recall:.1%} of the nearest listings, expected 95%: ")
+    assert found.fault.startswith(f"finds {found.recall:.1%} of the nearest listings, expected 90%: ")
     assert "a:000" in found.fault
 
 
@@ -159,7 +159,7 @@ def test_a_few_may_be_missed_by_an_approximate_search() -> None:
     index.overlooked = frozenset({"a:000"})
     rules = AgreementRules(sample=60)
     found = compare_index(index, wanted(), rules)
-    assert found.recall is not None and 0.95 <= found.recall < 1
+    assert found.recall is not None and 0.9 <= found.recall < 1
     assert found.agrees
     assert not compare_index(index, wanted(), replace(rules, least_recall=1.0)).agrees
 

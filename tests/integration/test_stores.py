@@ -15,6 +15,7 @@ import qdrant_edge as engine
 import xxhash
 from numpy.typing import NDArray
 
+from assets.agreement import NAMED
 from assets.catalogue import upsert_columns
 from assets.clusters.assets import cluster_events
 from assets.clusters.schema import PRODUCT_CLUSTERS, SCORED_PAIRS
@@ -393,7 +394,7 @@ def test_an_index_that_does_not_find_what_it_holds_is_made_anew(platform: Platfo
     found = forgetful.stores.compare()
     [qdrant] = [agreement for agreement in found.agreements if not agreement.agrees]
     assert (qdrant.recall, qdrant.differing) == (0.0, {})
-    assert qdrant.description.startswith("finds 0.0% of the nearest listings, expected 95%")
+    assert qdrant.description.startswith("finds 0.0% of the nearest listings, expected 90%")
     forgetful.stores.repair(found)
     assert_sound(forgetful.stores.compare())
 
@@ -545,7 +546,7 @@ def test_the_checks_in_dagster_name_what_differs(platform: Platform, some: list[
     found = verdicts(platform)
     assert not any(check.passed for check in found.values())
     assert {check.severity for check in found.values()} == {dg.AssetCheckSeverity.ERROR}
-    assert found["qdrant_index"].metadata["missing"].value == some[:10]
+    assert found["qdrant_index"].metadata["missing"].value == some[:NAMED]
     assert found["pgvector_index"].metadata["altered"].value == some[:1]
     assert found["product_embeddings"].metadata["missing"].value == some[:1]
 
