@@ -63,7 +63,7 @@ def embedding_model(
         metadata |= {"registered version": version.version, "mlflow": dg.MetadataValue.url(version.link)}
     except TrackingUnavailable as error:
         context.log.warning(str(error))
-        metadata["mlflow"] = f"not registered: {error}"
+        metadata["mlflow"] = str(error)
     return dg.MaterializeResult(metadata=metadata, data_version=dg.DataVersion(embedder.model_version))
 
 
