@@ -13,6 +13,7 @@ import dagster as dg
 import pyarrow as pa
 import pyarrow.types as pat
 
+from assets.agreement import NAMED, Agreement
 from assets.contract import Column, TableContract
 from assets.presentation import asset_key, markdown_table
 
@@ -166,6 +167,21 @@ def _exceptions(info: Mapping[str, Any]) -> list[str]:
     """Return what was raised, whether the result tells of one exception or of one per metric."""
     each = [info] if "raised_exception" in info else [entry for entry in info.values() if isinstance(entry, Mapping)]
     return sorted({str(entry.get("exception_message")) for entry in each if entry.get("raised_exception")})
+
+
+def agreement_result(agreement: Agreement) -> dg.AssetCheckResult:
+    """Tell Dagster whether a store agrees, and which listings differ."""
+    recall = {} if agreement.recall is None else {"nearest listings found": agreement.recall}
+    return dg.AssetCheckResult(
+        passed=agreement.agrees,
+        severity=dg.AssetCheckSeverity.ERROR,
+        description=agreement.description,
+        metadata={
+            "listings": agreement.holds,
+            **recall,
+            **{kind: list(listings[:NAMED]) for kind, listings in agreement.differing.items()},
+        },
+    )
 
 
 def contract_check(

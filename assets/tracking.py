@@ -14,6 +14,14 @@ class TrackingUnavailable(RuntimeError):
     """MLflow or its store cannot be reached; the catalogue does not depend on it."""
 
 
+class TrackingDelayed(TrackingUnavailable):
+    """The same, but nothing is lost: the record is kept and will be delivered later."""
+
+
+class TrackingRejected(RuntimeError):
+    """MLflow will not take the record as it is."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dataset:
     """What a run worked on: a name, a digest of the content, where it is and how many rows it has."""
@@ -29,7 +37,7 @@ class RunRecord:
     """Everything worth keeping of one run.
 
     `files` maps paths below the run's artifacts to their bytes: plots, tables, configuration. `seconds` is how long the
-    recorded work took before it was recorded.
+    recorded work took before it was recorded, `ended_at` when that was (seconds since 1970; now unless given).
     """
 
     experiment: str
@@ -41,6 +49,7 @@ class RunRecord:
     tags: Mapping[str, str] = field(default_factory=dict)
     files: Mapping[str, bytes] = field(default_factory=dict)
     seconds: float = 0.0
+    ended_at: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,7 +63,10 @@ class ModelVersion:
 
 
 class ExperimentTracker(Protocol):
-    """Keeps runs and model versions. Being unreachable delays a record; it never stops the catalogue."""
+    """Keeps runs and model versions. Being unreachable delays a record; it never stops the catalogue.
+
+    The same record twice is one run: that of a Dagster run in an experiment, or of a model version.
+    """
 
     def record(self, run: RunRecord) -> str:
         """Write one run and return the link to its page; raises `TrackingUnavailable`."""

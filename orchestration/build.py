@@ -40,6 +40,7 @@ from resources.qdrant_embedded import QdrantEmbeddedIndex
 from resources.qdrant_server import QdrantServerIndex
 from resources.state_shelf import ObjectStateShelf
 from resources.tracking import MlflowTracking
+from resources.tracking_outbox import TrackingOutbox
 from resources.warehouse import Warehouse
 from sensors.catalogue import build_catalogue_sensor
 from sensors.landing import build_landing_sensor
@@ -188,12 +189,13 @@ class Parts:
         return DbtProjectRunner(self.dbt_project, self.where.database_url)
 
     @cached_property
-    def tracking(self) -> MlflowTracking:
-        """Experiments and model versions in MLflow."""
+    def tracking(self) -> TrackingOutbox:
+        """Experiments and model versions in MLflow; kept for later while it is away."""
         at = self.where
-        return MlflowTracking(
+        mlflow = MlflowTracking(
             tracking_uri=at.mlflow_tracking_uri, artifact_root=at.mlflow_artifact_root, ui_url=at.mlflow_url
         )
+        return TrackingOutbox(mlflow, self.store, at.artifacts_bucket)
 
 
 #: Resource in Dagster -> the part that it is.

@@ -1,7 +1,7 @@
 """The `offerline` command.
 
 Belongs here: the commands, their help and what they print. Not here: the stack's commands (see `cli_stack`), what the
-commands do (see `refresh`, `delivery`, `report`).
+commands do (see `refresh`, `delivery`, `report`, `stores`).
 """
 
 import dataclasses

@@ -29,6 +29,7 @@ def register(app: typer.Typer) -> None:
     app.command()(replay)
     app.command()(rollback)
     app.command()(erase)
+    app.command()(stores)
 
 
 def batches(
@@ -178,6 +179,39 @@ def erase(
         return {"receipt": [dataclasses.asdict(removed) for removed in receipt]}
 
     _correct(prepare, as_json)
+
+
+def stores(
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Bring the stores that differ to what the catalogue's artifacts say.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Compare all stores: PostgreSQL, pgvector, Qdrant and the artifacts of the last run over the catalogue.
+
+    Every listing's content and vector is compared, and what the indexes find for a sample with the exact nearest ones.
+    Listings that came, changed or left since that run are told apart: they are no fault, the next run takes them up.
+    Ends with exit code 1 when a store differs.
+    """
+    from orchestration.stores import Stores
+    from orchestration.tables import print_comparison
+
+    console = Console(quiet=as_json)
+    repaired: tuple[str, ...] = ()
+    with entered() as platform:
+        parts = platform.parts
+        found = Stores(platform.instance, parts.io_manager, parts.warehouse, (parts.pgvector, parts.qdrant))
+        comparison = found.compare()
+        if repair and not comparison.agrees:
+            print_comparison(console, comparison)
+            repaired = found.repair(comparison)
+            console.print(f"\nRepaired: {', '.join(repaired)}.\n", highlight=False)
+            comparison = found.compare()
+    print_comparison(console, comparison)
+    if as_json:
+        typer.echo(json.dumps({**comparison.summary(), "repaired": repaired}, ensure_ascii=False, indent=2))
+    if not comparison.agrees:
+        raise typer.Exit(1)
 
 
 def _correct(prepare: "Preparation", as_json: bool) -> None:

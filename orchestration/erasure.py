@@ -207,9 +207,11 @@ class Eraser:
         yield from self._from_artifacts(mentions, keep_landed=keep_landed)
         yield from self._from_catalogue(mentions)
         for index in self.indexes:
-            if index.vectors([mentions.product_id]):
+            with index.held():
+                if mentions.product_id not in index.fingerprints():
+                    continue
                 index.delete([mentions.product_id])
-                yield Removed(store=index.name, place=mentions.product_id, count=1, what="vectors")
+            yield Removed(store=index.name, place=mentions.product_id, count=1, what="vectors")
         yield from self._from_dagster(mentions)
 
     def _from_catalogue(self, mentions: Mentions) -> list[Removed]:

@@ -4,9 +4,7 @@ Belongs here: matching the current catalogue again to look inside. Not here: the
 room), printing (see `tables`).
 """
 
-import pyarrow as pa
-
-from assets.catalogue import Catalogue, select, sql
+from assets.catalogue import Catalogue
 from assets.clusters.answers import CatalogueMemory
 from assets.clusters.consulting import recall
 from assets.clusters.explanation import Explanation, explain
@@ -15,10 +13,10 @@ from assets.clusters.ports import PairJudge
 from assets.clusters.renewal import renew
 from assets.clusters.rules import MatchRules
 from assets.clusters.vectors import aligned_vectors
-from assets.embeddings.incremental import KnownVectors, assemble
+from assets.embeddings.incremental import assemble
 from assets.embeddings.ports import TextEmbedder
-from assets.embeddings.schema import EMBEDDED_TEXTS
-from assets.products.schema import CURRENT_PRODUCTS
+from assets.embeddings.vector_memory import known_vectors
+from assets.products.agreement import read_current
 from assets.versions import code_version
 from orchestration.settings import UserError
 
@@ -44,9 +42,7 @@ def explain_offers(
     Raises:
         UnknownOffer: one of them is not offered now, or both are the same.
     """
-    products = catalogue.read(
-        select(CURRENT_PRODUCTS, "catalog.products", where="delisted_at IS NULL"), CURRENT_PRODUCTS.arrow
-    )
+    products = read_current(catalogue)
     known = set(products.column("product_id").to_pylist())
     for offer in (left, right):
         if offer not in known:
@@ -56,9 +52,7 @@ def explain_offers(
     if left == right:
         raise UnknownOffer(f"{left!r} is compared with itself; expected two offers")
     version = embedder.model_version
-    kept = catalogue.read(sql("assets.embeddings", "known_vectors"), EMBEDDED_TEXTS, model_version=version)
-    vectors = KnownVectors.of(kept, version)
-    embeddings: pa.Table = assemble(products, vectors, version)
+    embeddings = assemble(products, known_vectors(catalogue, version), version)
     made_by = signature(code_version("assets.clusters"), [version], rules)
     matching = renew(products, aligned_vectors(products, embeddings), kept, rules=rules, made_by=made_by).matching
     if judge is not None:

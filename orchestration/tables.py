@@ -13,6 +13,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from assets.agreement import told
 from assets.clusters.explanation import Explanation
 from assets.embeddings.ports import Neighbour
 from assets.products.applying import Applied
@@ -23,6 +24,7 @@ from orchestration.report import Cluster, Figures
 
 if TYPE_CHECKING:
     from benchmarks.incremental import Cost
+    from orchestration.stores import Comparison
 
 STAGES = ("start-up", "listings", "products", "embeddings", "clusters", "summaries", "marts", "total")
 #: Length of the longest bar of a waterfall, in characters: with the figures before it, a line of 80.
@@ -96,6 +98,28 @@ def print_checks(console: Console, checks: Sequence[Happening], *, standing: boo
         console.print(
             f"  {mark} {escape(check.step)} ({escape(check.run)}): {escape(check.description)}", highlight=False
         )
+
+
+def print_comparison(console: Console, comparison: "Comparison") -> None:
+    """Print what every store holds and where it differs, and what waits for the next run."""
+    table = Table(title="Stores", title_justify="left", box=None, padding=(0, 2, 0, 0))
+    table.add_column("")
+    table.add_column("store", no_wrap=True)
+    table.add_column("listings", justify="right")
+    table.add_column("found", justify="right")
+    table.add_column("differs")
+    for agreement in comparison.agreements:
+        table.add_row(
+            "[green]✓[/green]" if agreement.agrees else "[red]✗[/red]",
+            agreement.store,
+            f"{agreement.holds:,}",
+            "" if agreement.recall is None else f"{agreement.recall:.1%}",
+            Text("" if agreement.agrees else agreement.description),
+        )
+    console.print(table)
+    due = "; ".join(told(kind, listings) for kind, listings in comparison.due_by_kind.items())
+    if due:
+        console.print(f"\nDue since the last run over the catalogue: {escape(due)}. `offerline run` takes it up.")
 
 
 def print_stages(console: Console, seconds: Mapping[str, float]) -> None:

@@ -124,13 +124,12 @@ class ParquetIOManager(dg.IOManager):
         """Return the URI of what the last materialisation of a partition wrote.
 
         Raises:
-            ArtifactMissing: there is none.
+            ArtifactMissing: there is none, or it names no object.
         """
         found = _latest(instance, asset_key, [partition]).get(partition)
-        uri = found.metadata.get(URI) if found is not None else None
-        if uri is None:
+        if found is None:
             raise ArtifactMissing(f"{asset_key.to_user_string()}[{partition}] has not been materialised yet")
-        return str(uri.value)
+        return uri_of(found)
 
     def read(self, uri: str) -> pa.Table:
         """Return the table at a URI that a materialisation names.
@@ -205,6 +204,19 @@ class ParquetIOManager(dg.IOManager):
             return factory.finish(factory.inspect(promote_options="default", fragments=len(paths)))
         except OSError as error:
             raise ObjectStoreUnavailable(f"{described}: {', '.join(uris[:3])}: {error}") from error
+
+
+def uri_of(materialization: dg.AssetMaterialization) -> str:
+    """Return the URI of what a materialisation wrote.
+
+    Raises:
+        ArtifactMissing: it names no object.
+    """
+    uri = materialization.metadata.get(URI)
+    if uri is None:
+        name = materialization.asset_key.to_user_string()
+        raise ArtifactMissing(f"{name}: its last materialisation names no object; materialise it again")
+    return str(uri.value)
 
 
 def object_folder(asset_key: dg.AssetKey, partition: str | None) -> str:

@@ -5,7 +5,7 @@ Belongs here: SQL on `catalog.product_vectors`. Not here: the table itself (see 
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -95,6 +95,17 @@ class PgVectorIndex:
             rows = transaction.query("SELECT product_id, fingerprint FROM catalog.product_vectors")
         return dict(zip(rows["product_id"].to_pylist(), rows["fingerprint"].to_pylist(), strict=True))
 
+    def held(self) -> AbstractContextManager[None]:
+        """Nothing is to be opened: connections are pooled."""
+        return nullcontext()
+
+    def contents(self) -> Iterator[tuple[Sequence[IndexedProduct], HalfVectors]]:
+        """Yield everything stored, bit for bit; see `VectorIndex.contents`."""
+        with self._transaction() as transaction:
+            for rows in transaction.query_batches("SELECT * FROM catalog.product_vectors", _ROWS):
+                products = [IndexedProduct(**row) for row in rows.select(_PRODUCT_FIELDS).to_pylist()]
+                yield products, rows["vector"].flatten().to_numpy().reshape(-1, DIMENSIONS)
+
     def upsert(self, products: Sequence[IndexedProduct], vectors: HalfVectors) -> None:
         """Store or replace products in one transaction, all or none; see `VectorIndex.upsert`.
 
@@ -119,17 +130,6 @@ class PgVectorIndex:
                 transaction.execute(
                     "DELETE FROM catalog.product_vectors WHERE product_id = ANY(:ids)", ids=list(product_ids)
                 )
-
-    def vectors(self, product_ids: Sequence[str]) -> Mapping[str, NDArray[np.float16]]:
-        """Return the stored vectors, bit for bit; see `VectorIndex.vectors`."""
-        with self._transaction() as transaction:
-            rows = transaction.query(
-                "SELECT product_id, vector FROM catalog.product_vectors WHERE product_id = ANY(:ids)",
-                schema=pa.schema([_ROWS.field("product_id"), _ROWS.field("vector")]),
-                ids=list(product_ids),
-            ).combine_chunks()
-        stored = rows["vector"].combine_chunks().flatten().to_numpy().reshape(-1, DIMENSIONS)
-        return dict(zip(rows["product_id"].to_pylist(), stored, strict=True))
 
     def nearest(self, vector: NDArray[np.float16], *, limit: int, where: SearchFilter | None = None) -> list[Neighbour]:
         """Return the nearest products; see `VectorIndex.nearest`.

@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
-from uuid import UUID
 
 import numpy as np
 import qdrant_edge as engine
@@ -27,7 +26,8 @@ from assets.embeddings.schema import DIMENSIONS
 from resources.qdrant_points import (
     KEYWORD_FIELDS,
     PRICE_FIELD,
-    from_payload,
+    from_point,
+    key_of,
     keywords,
     point_id,
     price_range,
@@ -46,7 +46,7 @@ class QdrantEmbeddedRules:
         patience_seconds: How long to wait for another process that holds the folder.
         graph_from: Vectors in a segment from which an HNSW graph is built; below, every search compares with all,
             which is exact and takes about 4 ms at 100,000.
-        write_points: Points in one write to the engine.
+        write_points: Points in one write to the engine, and read at once with their vectors.
         page_points: Points read at once when all are listed.
         ef_search: Candidates the graph search keeps; raised to the number of hits asked for.
     """
@@ -102,9 +102,23 @@ class QdrantEmbeddedIndex:
                 records, offset = shard.scroll(request)
                 for record in records:
                     payload = record.payload or {}
-                    stored[payload["product_id"]] = payload["fingerprint"]
+                    stored[key_of(record.id, payload)] = payload.get("fingerprint", "")
                 if offset is None:
                     return stored
+
+    def contents(self) -> Iterator[tuple[Sequence[IndexedProduct], HalfVectors]]:
+        """Yield everything stored, bit for bit; see `VectorIndex.contents`. Holds the folder meanwhile."""
+        offset = None
+        with self._opened() as shard:
+            while True:
+                request = engine.ScrollRequest(
+                    offset=offset, limit=self._rules.write_points, with_payload=True, with_vector=True
+                )
+                records, offset = shard.scroll(request)
+                products = [from_point(record.id, record.payload or {}) for record in records]
+                yield products, np.array([record.vector for record in records], np.float16).reshape(-1, DIMENSIONS)
+                if offset is None:
+                    return
 
     def upsert(self, products: Sequence[IndexedProduct], vectors: HalfVectors) -> None:
         """Store or replace products; on disk when this returns; see `VectorIndex.upsert`.
@@ -127,13 +141,6 @@ class QdrantEmbeddedIndex:
         ids = (point_id(product_id) for product_id in product_ids)
         self._write(engine.UpdateOperation.delete_points(part) for part in _parts(ids, self._rules))
 
-    def vectors(self, product_ids: Sequence[str]) -> Mapping[str, NDArray[np.float16]]:
-        """Return the stored vectors, bit for bit; see `VectorIndex.vectors`."""
-        ids: list[int | UUID | str] = [point_id(product_id) for product_id in product_ids]
-        with self._opened() as shard:
-            records = shard.retrieve(ids, with_payload=["product_id"], with_vector=True)
-        return {(record.payload or {})["product_id"]: np.array(record.vector, np.float16) for record in records}
-
     def nearest(self, vector: NDArray[np.float16], *, limit: int, where: SearchFilter | None = None) -> list[Neighbour]:
         """Return the nearest products; see `VectorIndex.nearest`.
 
@@ -151,7 +158,10 @@ class QdrantEmbeddedIndex:
         )
         with self._opened() as shard:
             hits = shard.query(request)
-        return [Neighbour(product=from_payload(hit.payload or {}), similarity=as_similarity(hit.score)) for hit in hits]
+        return [
+            Neighbour(product=from_point(hit.id, hit.payload or {}), similarity=as_similarity(hit.score))
+            for hit in hits
+        ]
 
     def _write(self, operations: Iterator[engine.UpdateOperation]) -> None:
         with self._opened() as shard:

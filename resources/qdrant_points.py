@@ -1,6 +1,7 @@
 """How a product becomes a Qdrant point and back, the same for the embedded engine and the server.
 
-Belongs here: ids, payloads and the fields that are filtered by. Not here: either adapter.
+Belongs here: ids, payloads and the fields that are filtered by; telling our points from others. Not here: either
+adapter.
 
 Vectors are stored in half precision and compared by dot product: Qdrant's cosine distance would normalise them again
 on the way in, and the store would no longer hold the same bits as the others.
@@ -20,9 +21,23 @@ KEYWORD_FIELDS = ("source", "brand_key")
 PRICE_FIELD = "price"
 
 
-def point_id(product_id: str) -> UUID:
-    """Return the point's id, which follows from the product's alone."""
+#: Begins the key of a point that is no product's; no product id has a space before its colon.
+_FOREIGN = "foreign point "
+
+
+def point_id(product_id: str) -> UUID | int:
+    """Return the point's id, which follows from the product's alone; that of a foreign point is part of its key."""
+    if product_id.startswith(_FOREIGN):
+        number = product_id.removeprefix(_FOREIGN)
+        return int(number) if number.isdecimal() else UUID(number)
     return uuid5(_NAMESPACE, product_id)
+
+
+def key_of(point: UUID | int | str, payload: dict[str, Any]) -> str:
+    """Return the id of the product that a point is of, or a key of its own for a point that nobody here has written."""
+    product_id = payload.get("product_id")
+    ours = isinstance(product_id, str) and str(uuid5(_NAMESPACE, product_id)) == str(point)
+    return str(product_id) if ours else f"{_FOREIGN}{point}"
 
 
 def to_payload(product: IndexedProduct) -> dict[str, Any]:
@@ -39,6 +54,21 @@ def to_payload(product: IndexedProduct) -> dict[str, Any]:
         "currency": product.currency,
     }
     return {field: value for field, value in payload.items() if value is not None}
+
+
+def from_point(point: UUID | int | str, payload: dict[str, Any]) -> IndexedProduct:
+    """Return the product that a point was made from; one without a fingerprint where it was made from none, or altered.
+
+    A product is kept twice in part (the exact price and its number, the brand and its key); the parts must agree.
+    """
+    key = key_of(point, payload)
+    try:
+        product = from_payload(payload)
+        if product.product_id == key and to_payload(product) == payload:
+            return product
+    except (ArithmeticError, AttributeError, KeyError, TypeError, ValueError):
+        pass  # whoever wrote it may have written anything
+    return IndexedProduct(product_id=key, fingerprint="", source="", title=str(payload.get("title", "")))
 
 
 def from_payload(payload: dict[str, Any]) -> IndexedProduct:

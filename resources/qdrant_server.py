@@ -5,9 +5,11 @@ or the engine inside this process (see `qdrant_embedded`).
 """
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+from uuid import UUID
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +20,8 @@ from assets.embeddings.schema import DIMENSIONS
 from resources.qdrant_points import (
     KEYWORD_FIELDS,
     PRICE_FIELD,
-    from_payload,
+    from_point,
+    key_of,
     keywords,
     point_id,
     price_range,
@@ -45,7 +48,7 @@ class QdrantServerRules:
         collection: Name of the collection; made at the first use.
         timeout_seconds: How long one request may take.
         patience_seconds: How long requests are tried again while the server cannot be reached or is busy.
-        write_points: Points in one request (about 4 kB each).
+        write_points: Points with their vectors in one request (about 4 kB each).
         page_points: Points read at once when all are listed.
         ef_search: Candidates the graph search keeps; raised to the number of hits asked for.
     """
@@ -93,24 +96,24 @@ class QdrantServerIndex:
                 self._client.close()
             self._client = None
 
+    def held(self) -> AbstractContextManager[None]:
+        """Nothing is to be opened: connections stay open."""
+        return nullcontext()
+
     def fingerprints(self) -> Mapping[str, str]:
         """See `VectorIndex.fingerprints`."""
         stored: dict[str, str] = {}
-        offset: Any = None
-        client = self._connected()
-        while True:
-            records, offset = self._patiently(
-                client.scroll,
-                self._rules.collection,
-                limit=self._rules.page_points,
-                offset=offset,
-                with_payload=["product_id", "fingerprint"],
-            )
+        for records in self._pages(limit=self._rules.page_points, with_payload=["product_id", "fingerprint"]):
             for record in records:
                 payload = record.payload or {}
-                stored[payload["product_id"]] = payload["fingerprint"]
-            if offset is None:
-                return stored
+                stored[key_of(record.id, payload)] = payload.get("fingerprint", "")
+        return stored
+
+    def contents(self) -> Iterator[tuple[Sequence[IndexedProduct], HalfVectors]]:
+        """Yield everything stored; see `VectorIndex.contents`."""
+        for records in self._pages(limit=self._rules.write_points, with_payload=True, with_vectors=True):
+            products = [from_point(record.id, record.payload or {}) for record in records]
+            yield products, np.array([record.vector for record in records], np.float16).reshape(-1, DIMENSIONS)
 
     def upsert(self, products: Sequence[IndexedProduct], vectors: HalfVectors) -> None:
         """Store or replace products, searchable when this returns; see `VectorIndex.upsert`.
@@ -129,7 +132,7 @@ class QdrantServerIndex:
             rows = slice(start, start + self._rules.write_points)
             points = [
                 models.PointStruct(
-                    id=str(point_id(product.product_id)), vector=vector.tolist(), payload=to_payload(product)
+                    id=_sent(point_id(product.product_id)), vector=vector.tolist(), payload=to_payload(product)
                 )
                 for product, vector in zip(products[rows], vectors[rows], strict=True)
             ]
@@ -142,25 +145,8 @@ class QdrantServerIndex:
         client = self._connected()
         for start in range(0, len(product_ids), self._rules.page_points):
             part = product_ids[start : start + self._rules.page_points]
-            selector = models.PointIdsList(points=[str(point_id(product_id)) for product_id in part])
+            selector = models.PointIdsList(points=[_sent(point_id(product_id)) for product_id in part])
             self._patiently(client.delete, self._rules.collection, selector, wait=True)
-
-    def vectors(self, product_ids: Sequence[str]) -> Mapping[str, NDArray[np.float16]]:
-        """Return the stored vectors; see `VectorIndex.vectors`."""
-        stored: dict[str, NDArray[np.float16]] = {}
-        client = self._connected()
-        for start in range(0, len(product_ids), self._rules.write_points):
-            ids = [str(point_id(key)) for key in product_ids[start : start + self._rules.write_points]]
-            records = self._patiently(
-                client.retrieve,
-                self._rules.collection,
-                ids,
-                with_payload=["product_id"],
-                with_vectors=True,
-            )
-            for record in records:
-                stored[(record.payload or {})["product_id"]] = np.array(record.vector, np.float16)
-        return stored
 
     def nearest(self, vector: NDArray[np.float16], *, limit: int, where: SearchFilter | None = None) -> list[Neighbour]:
         """Return the nearest products; see `VectorIndex.nearest`.
@@ -181,9 +167,19 @@ class QdrantServerIndex:
             search_params=models.SearchParams(hnsw_ef=max(limit, self._rules.ef_search)),
         )
         return [
-            Neighbour(product=from_payload(hit.payload or {}), similarity=as_similarity(hit.score))
+            Neighbour(product=from_point(hit.id, hit.payload or {}), similarity=as_similarity(hit.score))
             for hit in found.points
         ]
+
+    def _pages(self, **wanted: Any) -> "Iterator[list[models.Record]]":
+        """Yield all points of the collection, a page at a time."""
+        client = self._connected()
+        offset: Any = None
+        while True:
+            records, offset = self._patiently(client.scroll, self._rules.collection, offset=offset, **wanted)
+            yield records
+            if offset is None:
+                return
 
     def _patiently(self, request: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Send a request, again while the server is away or busy (every request may be repeated)."""
@@ -239,6 +235,10 @@ def _vector_params() -> "models.VectorParams":
     from qdrant_client import models
 
     return models.VectorParams(size=DIMENSIONS, distance=models.Distance.DOT, datatype=models.Datatype.FLOAT16)
+
+
+def _sent(point: UUID | int) -> int | str:
+    return point if isinstance(point, int) else str(point)
 
 
 def _filter(where: SearchFilter) -> "models.Filter | None":

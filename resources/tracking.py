@@ -14,21 +14,41 @@ from tempfile import TemporaryDirectory
 from time import time
 from typing import TYPE_CHECKING, Any
 
-from assets.tracking import Dataset, ModelVersion, RunRecord, TrackingUnavailable
+from assets.tracking import Dataset, ModelVersion, RunRecord, TrackingRejected, TrackingUnavailable
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-    from mlflow.entities import DatasetInput
+    from mlflow.entities import DatasetInput, Run
 
 CHAMPION = "champion"
+FINISHED = "FINISHED"
 #: Without it MLflow takes every experiment for one with a language model and shows no runs at first.
 EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
 #: A link opens MLflow's page in its section of trained models; a new visitor's page starts in that of chats and traces.
 SECTION = "workflowType=machine_learning"
 DIGEST_TAG = "offerline.digest"
 DAGSTER_RUN_TAG = "dagster.run_id"
+#: What a run is the record of, so that a record that comes twice is known again.
+RECORD_TAG = "offerline.record"
+#: Errors of MLflow that say nothing of the record: it may be taken later, once somebody has mended the key, if need be.
+PASSING = frozenset({"TEMPORARILY_UNAVAILABLE", "INTERNAL_ERROR", "REQUEST_LIMIT_EXCEEDED"})
+PASSING |= {"UNAUTHENTICATED", "PERMISSION_DENIED", "CUSTOMER_UNAUTHORIZED"}
 #: MLflow takes at most this many parameters or metrics in one call.
 BATCH_LIMIT = 100
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrackingRules:
+    """How patiently MLflow is asked: what it does not take is kept for later, so that nobody need wait long.
+
+    Attributes:
+        retries: Further tries of a request to its server, with growing pauses (about 13 seconds in all) or as long as
+            the server says; `MLFLOW_HTTP_REQUEST_MAX_RETRIES` goes before it.
+        connect_timeout_seconds: How long a first connection to its database may take.
+    """
+
+    retries: int = 3
+    connect_timeout_seconds: int = 5
 
 
 @dataclass(frozen=True)
@@ -39,17 +59,27 @@ class MlflowTracking:
         tracking_uri: A server's `http(s)://` address, or its database's URL.
         artifact_root: Where artifacts go when the tracking URI is a database; a server has its own.
         ui_url: Where a person opens MLflow's pages.
+        rules: How patiently MLflow is asked.
     """
 
     tracking_uri: str = field(repr=False)
     artifact_root: str
     ui_url: str
+    rules: TrackingRules = field(default_factory=TrackingRules)
 
     @cached_property
     def client(self) -> "MlflowClient":
         """The client; MLflow is imported here because that takes seconds."""
+        import sqlalchemy
         from mlflow import MlflowClient
+        from mlflow.environment_variables import MLFLOW_HTTP_REQUEST_MAX_RETRIES
 
+        if not MLFLOW_HTTP_REQUEST_MAX_RETRIES.is_set():
+            MLFLOW_HTTP_REQUEST_MAX_RETRIES.set(self.rules.retries)
+        if self.tracking_uri.startswith("postgresql"):
+            # MLflow would wait for its database for minutes.
+            timeout = {"connect_timeout": self.rules.connect_timeout_seconds}
+            sqlalchemy.create_engine(self.tracking_uri, connect_args=timeout).connect().close()
         return MlflowClient(tracking_uri=self.tracking_uri, registry_uri=self.tracking_uri)
 
     def record(self, run: RunRecord) -> str:
@@ -60,7 +90,7 @@ class MlflowTracking:
         """
         with _outage_named():
             experiment = self._experiment(run.experiment)
-            run_id = self._write(experiment, run)
+            run_id = self._write(experiment, run, "run")
         return f"{self.ui_url}/#/experiments/{experiment}/runs/{run_id}?{SECTION}"
 
     def add_metrics(self, experiment: str, dagster_run_id: str, metrics: Mapping[str, float]) -> str | None:
@@ -98,7 +128,7 @@ class MlflowTracking:
             is_new = version is None
             if version is None:
                 experiment = self._experiment(run.experiment)
-                run_id = self._write(experiment, run, files)
+                run_id = self._write(experiment, run, f"version {digest} of {name}", files)
                 created = self.client.create_model_version(
                     name,
                     source=f"{self.client.get_run(run_id).info.artifact_uri}/model",
@@ -131,19 +161,26 @@ class MlflowTracking:
         location = None if self.tracking_uri.startswith("http") else f"{self.artifact_root}/{name}"
         return str(self.client.create_experiment(name, artifact_location=location, tags=EXPERIMENT_TAGS))
 
-    def _write(self, experiment: str, run: RunRecord, model_files: Mapping[str, bytes | Path] | None = None) -> str:
+    def _write(
+        self, experiment: str, run: RunRecord, record: str, model_files: Mapping[str, bytes | Path] | None = None
+    ) -> str:
+        """Write a run, or what is missing of it, and return its id."""
         from mlflow.entities import Metric, Param
 
-        tags = {DAGSTER_RUN_TAG: run.dagster_run_id, **run.tags}
-        now = int(time() * 1000)
-        began = now - int(run.seconds * 1000)
-        run_id = str(self.client.create_run(experiment, start_time=began, run_name=run.name, tags=tags).info.run_id)
-        params = [Param(key, _param_text(value)) for key, value in run.params.items()]
-        metrics = [Metric(key, float(value), now, 0) for key, value in run.metrics.items()]
-        for start in range(0, max(len(params), len(metrics), 1), BATCH_LIMIT):
+        ended = int((run.ended_at or time()) * 1000)
+        found = self._begun(experiment, run, record, ended)
+        run_id = str(found.info.run_id)
+        if found.info.status == FINISHED:
+            return run_id
+        written = found.data
+        params = [Param(key, param_text(value)) for key, value in run.params.items() if key not in written.params]
+        metrics = [
+            Metric(key, float(value), ended, 0) for key, value in run.metrics.items() if key not in written.metrics
+        ]
+        for start in range(0, max(len(params), len(metrics)), BATCH_LIMIT):
             piece = slice(start, start + BATCH_LIMIT)
             self.client.log_batch(run_id, params=params[piece], metrics=metrics[piece])
-        if run.datasets:
+        if run.datasets and not found.inputs.dataset_inputs:
             self.client.log_inputs(run_id, [_dataset_input(dataset) for dataset in run.datasets])
         files: dict[str, bytes | Path] = dict(run.files)
         files.update({f"model/{path}": content for path, content in (model_files or {}).items()})
@@ -151,8 +188,19 @@ class MlflowTracking:
             with TemporaryDirectory(prefix="offerline-mlflow-") as folder:
                 _lay_out(files, Path(folder))
                 self.client.log_artifacts(run_id, folder)
-        self.client.set_terminated(run_id, "FINISHED")
+        self.client.set_terminated(run_id, FINISHED, end_time=max(ended, found.info.start_time))
         return run_id
+
+    def _begun(self, experiment: str, run: RunRecord, record: str, ended: int) -> "Run":
+        """Return the run that was begun for this very record, perhaps by a call that an outage ended, or begin one."""
+        named = {DAGSTER_RUN_TAG: run.dagster_run_id, RECORD_TAG: record}
+        found = self.client.search_runs(
+            [experiment], " AND ".join(f"tags.`{key}` = '{value}'" for key, value in named.items()), max_results=1
+        )
+        if found:
+            return found[0]
+        began = ended - int(run.seconds * 1000)
+        return self.client.create_run(experiment, start_time=began, run_name=run.name, tags={**named, **run.tags})
 
     def _ensure_model(self, name: str, description: str) -> None:
         from mlflow.exceptions import MlflowException
@@ -168,7 +216,8 @@ class MlflowTracking:
         return max((int(version.version) for version in found), default=None)
 
 
-def _param_text(value: Any) -> str:
+def param_text(value: Any) -> str:
+    """Return a parameter as MLflow keeps it: text as it is, anything else as JSON."""
     return value if isinstance(value, str) else json.dumps(value, sort_keys=True, default=str)
 
 
@@ -199,7 +248,7 @@ def _lay_out(files: Mapping[str, bytes | Path], folder: Path) -> None:
 
 @contextmanager
 def _outage_named() -> Iterator[None]:
-    """Turn what an unreachable server, database or object store raises into `TrackingUnavailable`."""
+    """Name what an unreachable server, database or object store raises `TrackingUnavailable`, and a refusal as well."""
     import requests
     from boto3.exceptions import S3UploadFailedError
     from botocore.exceptions import BotoCoreError, ClientError
@@ -211,6 +260,6 @@ def _outage_named() -> Iterator[None]:
     except (requests.RequestException, OperationalError, BotoCoreError, ClientError, S3UploadFailedError) as error:
         raise TrackingUnavailable(f"MLflow cannot be reached: {error}") from error
     except MlflowException as error:
-        if error.error_code in ("TEMPORARILY_UNAVAILABLE", "INTERNAL_ERROR", "REQUEST_LIMIT_EXCEEDED"):
+        if error.error_code in PASSING:
             raise TrackingUnavailable(f"MLflow cannot take the record now: {error.message}") from error
-        raise
+        raise TrackingRejected(f"MLflow refuses the record: {error.message}") from error

@@ -1,13 +1,15 @@
 """Bringing a clustering into the current catalogue, in one transaction.
 
-Belongs here: the order of the statements in `sql/`. Not here: matching, identity, connections.
+Belongs here: the order of the statements in `sql/`, and whether the catalogue still holds it. Not here: matching,
+identity, connections.
 """
 
 from functools import partial
 
 import pyarrow as pa
 
-from assets.catalogue import Catalogue, column_list, upsert_columns
+from assets.agreement import Agreement
+from assets.catalogue import Catalogue, Transaction, column_list, upsert_columns
 from assets.catalogue import sql as read_sql
 from assets.clusters.identity import Identity, find_events, gather
 from assets.clusters.schema import CLUSTER_EVENTS, PRODUCT_CLUSTERS, SCORED_PAIRS
@@ -16,6 +18,9 @@ from assets.clusters.tables import event_table, told_pairs
 sql = partial(read_sql, "assets.clusters")
 
 MEMBERS = pa.schema([("product_id", pa.string()), ("cluster_id", pa.string())])
+CONFIDENT_MEMBERS = MEMBERS.append(pa.field("confidence", pa.float64()))
+#: Name of the store in reports.
+MEMBERSHIPS = "PostgreSQL cluster_members"
 IDS = pa.schema([("cluster_id", pa.string())])
 
 
@@ -47,14 +52,37 @@ def apply_clusters(catalogue: Catalogue, clusters: pa.Table, scored: pa.Table, r
         after = _as_mapping(clusters)
         happened = find_events(gather(before), {str(name): members for name, members in gather(after).items()})
         events = event_table(Identity(after, tuple(happened)))
-        transaction.stage("incoming_clusters", clusters, schema=PRODUCT_CLUSTERS.arrow)
+        _store_clusters(transaction, clusters)
         transaction.stage("incoming_pairs", told_pairs(scored), schema=SCORED_PAIRS.arrow)
         transaction.stage("incoming_events", events, schema=CLUSTER_EVENTS.arrow)
-        for statement in ("upsert_clusters", "dissolve_clusters", "upsert_members", "drop_members", "drop_pairs"):
-            transaction.execute(sql(statement))
+        transaction.execute(sql("drop_pairs"))
         transaction.execute(sql("upsert_pairs").format(**upsert_columns(SCORED_PAIRS, "i")), run_id=run_id)
         transaction.execute(sql("keep_events").format(columns=column_list(CLUSTER_EVENTS)), run_id=run_id)
     return events
+
+
+def compare_members(catalogue: Catalogue, clusters: pa.Table) -> Agreement:
+    """Compare the stored memberships with `PRODUCT_CLUSTERS`."""
+    held = catalogue.read("SELECT product_id, cluster_id, confidence FROM catalog.cluster_members", CONFIDENT_MEMBERS)
+    return Agreement.between(MEMBERSHIPS, _as_digests(clusters), _as_digests(held))
+
+
+def restore_clusters(catalogue: Catalogue, clusters: pa.Table) -> None:
+    """Bring back a clustering that was applied before; nothing happens to the clusters, so there are no events."""
+    with catalogue.transaction() as transaction:
+        transaction.lock("clusters")
+        _store_clusters(transaction, clusters)
+
+
+def _store_clusters(transaction: Transaction, clusters: pa.Table) -> None:
+    transaction.stage("incoming_clusters", clusters, schema=PRODUCT_CLUSTERS.arrow)
+    for statement in ("upsert_clusters", "dissolve_clusters", "upsert_members", "drop_members"):
+        transaction.execute(sql(statement))
+
+
+def _as_digests(members: pa.Table) -> dict[str, str]:
+    columns = (members.column(name).to_pylist() for name in CONFIDENT_MEMBERS.names)
+    return {product: f"{cluster} {confidence!r}" for product, cluster, confidence in zip(*columns, strict=True)}
 
 
 def _as_mapping(members: pa.Table) -> dict[str, str]:

@@ -248,7 +248,7 @@ def _tracked(context: dg.AssetExecutionContext, tracking: ExperimentTracker, rec
         return {"mlflow": dg.MetadataValue.url(tracking.record(record))}
     except TrackingUnavailable as error:
         context.log.warning(str(error))
-        return {"mlflow": f"not recorded: {error}"}
+        return {"mlflow": str(error)}
 
 
 def _register(
@@ -276,7 +276,7 @@ def _register(
         )
     except TrackingUnavailable as error:
         context.log.warning(str(error))
-        return {"mlflow": f"not registered: {error}"}
+        return {"mlflow": str(error)}
     return {"registered version": version.version, "mlflow": dg.MetadataValue.url(version.link)}
 
 
@@ -366,7 +366,7 @@ def match_quality(
             metadata["mlflow"] = dg.MetadataValue.url(link) if link else "no run to add the scores to"
         except TrackingUnavailable as error:
             context.log.warning(str(error))
-            metadata["mlflow"] = f"not recorded: {error}"
+            metadata["mlflow"] = str(error)
     return dg.MaterializeResult(metadata=metadata)
 
 

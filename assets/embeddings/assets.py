@@ -3,19 +3,18 @@
 Belongs here: reading, calling the pure code, storing, reporting. Not here: models, indexes, plans.
 """
 
-from functools import partial
 from typing import Any
 
 import dagster as dg
 import pyarrow as pa
 
 from assets.catalogue import Catalogue
-from assets.catalogue import sql as read_sql
-from assets.embeddings.incremental import KnownVectors, embed_catalogue, vectors_of
+from assets.embeddings.incremental import embed_catalogue, vectors_of
 from assets.embeddings.index_sync import SyncReport, sync, wanted_index
 from assets.embeddings.plots import draw_neighbourhood
 from assets.embeddings.ports import TextEmbedder, VectorIndex
-from assets.embeddings.schema import DIMENSIONS, EMBEDDED_TEXTS, PRODUCT_EMBEDDINGS
+from assets.embeddings.schema import DIMENSIONS, PRODUCT_EMBEDDINGS
+from assets.embeddings.vector_memory import keep_vectors, known_vectors
 from assets.presentation import ML_OWNERS, asset_key, column_lineage, plot, table_metadata
 from assets.products.schema import CURRENT_PRODUCTS
 from assets.tracking import ExperimentTracker, RunRecord, TrackingUnavailable
@@ -27,8 +26,6 @@ PGVECTOR_KEY = dg.AssetKey([PRODUCT_EMBEDDINGS.stage, "pgvector_index"])
 QDRANT_KEY = dg.AssetKey([PRODUCT_EMBEDDINGS.stage, "qdrant_index"])
 #: Name of the registered model in MLflow.
 REGISTERED_NAME = "offerline-embedder"
-
-sql = partial(read_sql, "assets.embeddings")
 
 
 @dg.asset(
@@ -66,7 +63,7 @@ def embedding_model(
         metadata |= {"registered version": version.version, "mlflow": dg.MetadataValue.url(version.link)}
     except TrackingUnavailable as error:
         context.log.warning(str(error))
-        metadata["mlflow"] = f"not registered: {error}"
+        metadata["mlflow"] = str(error)
     return dg.MaterializeResult(metadata=metadata, data_version=dg.DataVersion(embedder.model_version))
 
 
@@ -91,7 +88,6 @@ def product_embeddings(
 ) -> dg.MaterializeResult[pa.Table]:
     """Embed what is new, store it, and put every product's vector together."""
     version = embedder.model_version
-    known = KnownVectors.of(catalogue.read(sql("known_vectors"), EMBEDDED_TEXTS, model_version=version), version)
     finished = 0
 
     def log_progress(texts: int) -> None:
@@ -99,11 +95,9 @@ def product_embeddings(
         finished += texts
         context.log.info(f"{finished} texts embedded")
 
-    embedded = embed_catalogue(products, known, embedder, progress=log_progress)
+    embedded = embed_catalogue(products, known_vectors(catalogue, version), embedder, progress=log_progress)
     if embedded.fresh.num_rows:
-        with catalogue.transaction() as transaction:
-            transaction.stage("fresh_vectors", embedded.fresh, schema=EMBEDDED_TEXTS)
-            transaction.execute(sql("keep_vectors"))
+        keep_vectors(catalogue, embedded.fresh)
     return dg.MaterializeResult(
         value=embedded.table,
         data_version=dg.DataVersion(table_digest(embedded.table)),

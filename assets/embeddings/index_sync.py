@@ -1,6 +1,7 @@
 """Brings a vector index to what the catalogue holds, writing only the difference.
 
-Belongs here: what an index should hold, and carrying out the plan. Not here: comparing (see `planning`), any index.
+Belongs here: what an index should hold, and carrying out a plan. Not here: comparing (see `assets.planning` and
+`agreement`), any index.
 """
 
 import json
@@ -8,12 +9,14 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import xxhash
+from numpy.typing import NDArray
 
 from assets.embeddings.incremental import vectors_of
-from assets.embeddings.planning import plan
 from assets.embeddings.ports import HalfVectors, IndexedProduct, VectorIndex
+from assets.planning import Plan, plan
 
 #: What a search filters by and shows, from the cleaned products.
 _PRODUCT_COLUMNS = ("product_id", "source", "title", "brand", "price", "currency")
@@ -57,6 +60,10 @@ class WantedIndex:
     products: tuple[IndexedProduct, ...]
     vectors: HalfVectors
 
+    def __iter__(self) -> Iterator[tuple[IndexedProduct, NDArray[np.float16]]]:
+        """Each product with its vector."""
+        return zip(self.products, self.vectors, strict=True)
+
 
 def wanted_index(products: pa.Table, embeddings: pa.Table) -> WantedIndex:
     """Say what an index should hold.
@@ -96,9 +103,27 @@ def sync(
         rules: How to cut up the work.
         progress: Called with the number of products written or removed since it was last called.
     """
-    rules = rules or SyncRules()
     stored = index.fingerprints()
     todo = plan({product.product_id: product.fingerprint for product in wanted.products}, stored)
+    carry_out(todo, index, wanted, rules=rules, progress=progress)
+    return SyncReport(
+        added=len(todo.to_add),
+        changed=len(todo.to_change),
+        dropped=len(todo.to_drop),
+        unchanged=len(wanted.products) - len(todo.to_write),
+    )
+
+
+def carry_out(
+    todo: Plan,
+    index: VectorIndex,
+    wanted: WantedIndex,
+    *,
+    rules: SyncRules | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> None:
+    """Drop and write what a plan names, in chunks; see `sync`."""
+    rules = rules or SyncRules()
     row_of = {product.product_id: row for row, product in enumerate(wanted.products)}
     for part in _chunks(todo.to_drop, rules.chunk):
         index.delete(part)
@@ -109,12 +134,6 @@ def sync(
         index.upsert([wanted.products[row] for row in rows], wanted.vectors[rows])
         if progress:
             progress(len(part))
-    return SyncReport(
-        added=len(todo.to_add),
-        changed=len(todo.to_change),
-        dropped=len(todo.to_drop),
-        unchanged=len(wanted.products) - len(todo.to_write),
-    )
 
 
 def _indexed(row: dict[str, Any]) -> IndexedProduct:

@@ -3,7 +3,8 @@
 Belongs here: protocols and the values they exchange. Not here: any implementation (see `resources`).
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
@@ -76,8 +77,16 @@ class VectorIndex(Protocol):
         """Short name for messages and metadata, e.g. `pgvector`."""
         ...
 
+    def held(self) -> AbstractContextManager[None]:
+        """Keep the store open for several calls, where opening it takes time."""
+        ...
+
     def fingerprints(self) -> Mapping[str, str]:
-        """Return `product_id -> fingerprint` of everything stored."""
+        """Return `product_id -> fingerprint` of everything stored; what is no product of ours has a key of its own."""
+        ...
+
+    def contents(self) -> Iterator[tuple[Sequence[IndexedProduct], HalfVectors]]:
+        """Yield everything stored, piece by piece, each product beside its vector; to be read to the end."""
         ...
 
     def upsert(self, products: Sequence[IndexedProduct], vectors: HalfVectors) -> None:
@@ -86,10 +95,6 @@ class VectorIndex(Protocol):
 
     def delete(self, product_ids: Sequence[str]) -> None:
         """Remove products; ids that are not stored are ignored."""
-        ...
-
-    def vectors(self, product_ids: Sequence[str]) -> Mapping[str, NDArray[np.float16]]:
-        """Return the stored vectors of those of the products that are stored."""
         ...
 
     def nearest(self, vector: NDArray[np.float16], *, limit: int, where: SearchFilter | None = None) -> list[Neighbour]:

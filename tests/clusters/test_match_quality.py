@@ -11,7 +11,7 @@ from assets.clusters.assets import QUALITY_KEY, match_quality
 from assets.clusters.quality import TruthError, read_truth, score_clusters
 from assets.clusters.schema import PRODUCT_CLUSTERS
 from assets.presentation import asset_key
-from assets.tracking import TrackingUnavailable
+from assets.tracking import TrackingDelayed
 
 HEADER = b"source,listing_id,product_id\n"
 
@@ -104,7 +104,7 @@ class Tracker:
 
     def add_metrics(self, experiment: str, dagster_run_id: str, metrics: dict[str, float]) -> str | None:
         if self.away:
-            raise TrackingUnavailable("MLflow cannot be reached")
+            raise TrackingDelayed("kept for later: MLflow cannot be reached")
         self.metrics |= metrics
         return self.link
 
@@ -149,7 +149,7 @@ def test_one_broken_truth_does_not_hide_the_others() -> None:
 def test_nothing_stops_where_there_is_no_truth_or_no_tracker() -> None:
     assert metadata_of(Shelf(), Tracker(away=True)) == {"scores": "no truth known"}
     truth = Shelf(good=HEADER + b"a,1,p\nb,1,p\n")
-    assert metadata_of(truth, Tracker(away=True))["mlflow"] == "not recorded: MLflow cannot be reached"
+    assert metadata_of(truth, Tracker(away=True))["mlflow"] == "kept for later: MLflow cannot be reached"
     assert metadata_of(truth, Tracker(link=None))["mlflow"] == "no run to add the scores to"
 
 

@@ -1,6 +1,7 @@
 """An index is brought up to date by writing the difference alone."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from decimal import Decimal
 
@@ -48,8 +49,12 @@ class RecordingIndex:
         for product_id in product_ids:
             self.rows.pop(product_id, None)
 
-    def vectors(self, product_ids: Sequence[str]) -> Mapping[str, NDArray[np.float16]]:
-        return {key: np.frombuffer(self.rows[key][1], np.float16) for key in product_ids if key in self.rows}
+    def held(self) -> AbstractContextManager[None]:
+        return nullcontext()
+
+    def contents(self) -> Iterator[tuple[Sequence[IndexedProduct], HalfVectors]]:
+        for product, vector in self.rows.values():
+            yield [product], np.frombuffer(vector, np.float16)[np.newaxis]
 
     def nearest(self, vector: NDArray[np.float16], *, limit: int, where: SearchFilter | None = None) -> list[Neighbour]:
         raise NotImplementedError

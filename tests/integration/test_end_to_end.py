@@ -100,6 +100,24 @@ def test_search_finds_offers_by_meaning(offerline: Offerline, first: Any, backen
     assert all(float(hit["price"]) <= 150 for hit in cheap)
 
 
+def test_stores_agree_and_one_command_mends_the_one_that_does_not(offerline: Offerline, first: Any) -> None:
+    sound = offerline.json("stores")
+    assert sound["agrees"] and sound["due"] == {} and sound["repaired"] == []
+    products = first["figures"]["products"]
+    assert {store["store"]: store["holds"] for store in sound["stores"]} == dict.fromkeys(
+        (
+            "artifact current_products", "artifact product_embeddings", "artifact product_clusters",
+            "PostgreSQL products", "PostgreSQL embeddings", "PostgreSQL cluster_members", "pgvector", "qdrant",
+        ),
+        products,
+    )  # fmt: skip
+    shutil.rmtree(offerline.home / "qdrant")
+    assert f"{products:,} missing (bazaar_lane:" in offerline("stores", expect=1)
+    mended = offerline("stores", "--repair")
+    assert "Repaired: qdrant." in mended
+    assert offerline.json("stores") == sound
+
+
 def test_show_tells_of_a_cluster_and_explain_of_two_of_its_offers(offerline: Offerline, first: Any) -> None:
     example = first["examples"][0]
     (shown,) = offerline.json("show", example["cluster_id"])

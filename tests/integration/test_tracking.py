@@ -12,7 +12,7 @@ import psycopg
 import pytest
 from sqlalchemy.engine import make_url
 
-from assets.tracking import Dataset, RunRecord, TrackingUnavailable
+from assets.tracking import Dataset, RunRecord, TrackingRejected, TrackingUnavailable
 from orchestration.settings import Endpoints, dagster_environment
 from resources.object_store import ObjectStore
 from resources.tracking import BATCH_LIMIT, CHAMPION, DAGSTER_RUN_TAG, MlflowTracking
@@ -190,5 +190,6 @@ def test_so_is_an_object_store_that_refuses(tracking: MlflowTracking, monkeypatc
 def test_a_mistake_is_no_outage(tracking: MlflowTracking) -> None:
     from mlflow.exceptions import MlflowException
 
-    with pytest.raises(MlflowException):
-        tracking.record(replace(RUN, params={"a name: with \x00 in it?": 1}))
+    with pytest.raises(TrackingRejected) as raised:
+        tracking.record(replace(RUN, dagster_run_id="mistaken", params={"a name: with \x00 in it?": 1}))
+    assert isinstance(raised.value.__cause__, MlflowException)

@@ -13,6 +13,7 @@ from dataclasses import replace
 from decimal import Decimal
 from itertools import product as product_of
 from pathlib import Path
+from uuid import UUID, uuid4
 
 import killed_writer
 import numpy as np
@@ -25,7 +26,7 @@ from assets.embeddings.schema import DIMENSIONS
 from orchestration.settings import Endpoints
 from resources.pgvector_index import PgVectorIndex, PgVectorRules
 from resources.qdrant_embedded import QdrantEmbeddedIndex, QdrantEmbeddedRules
-from resources.qdrant_points import from_payload, point_id, to_payload
+from resources.qdrant_points import from_payload, from_point, key_of, point_id, to_payload
 from resources.qdrant_server import QdrantServerIndex, QdrantServerRules
 from resources.vector_index import IndexUnavailable
 from resources.warehouse import Warehouse
@@ -103,6 +104,15 @@ def products(count: int, *, version: str = "1") -> list[IndexedProduct]:
     ]
 
 
+def stored_vectors(index: VectorIndex) -> dict[str, np.ndarray]:
+    """Every stored vector by its product."""
+    return {
+        product.product_id: vector
+        for products, vectors in index.contents()
+        for product, vector in zip(products, vectors, strict=True)
+    }
+
+
 def cosines(vectors: HalfVectors, query: HalfVectors) -> np.ndarray:
     exact, wanted = vectors.astype(np.float64), query.astype(np.float64)
     return exact @ wanted / (np.linalg.norm(exact, axis=1) * np.linalg.norm(wanted))
@@ -140,7 +150,7 @@ class TestContract:
     def test_an_empty_index_answers(self, index: VectorIndex) -> None:
         query = unit_vectors(1)[0]
         assert index.fingerprints() == {}
-        assert index.vectors(["abt:1"]) == {}
+        assert stored_vectors(index) == {}
         assert index.nearest(query, limit=5) == []
         assert index.nearest(query, limit=5, where=SearchFilter(brand="Sony")) == []
         index.delete(["abt:1"])
@@ -161,12 +171,19 @@ class TestContract:
         stored, vectors = products(60), unit_vectors(60)
         index.upsert(stored, vectors)
 
-        found = index.vectors([*(p.product_id for p in stored), "abt:unknown"])
+        found = stored_vectors(index)
 
         assert found.keys() == {p.product_id for p in stored}
         for product, vector in zip(stored, vectors, strict=True):
             assert found[product.product_id].dtype == np.float16
             assert found[product.product_id].tobytes() == vector.tobytes()
+
+    def test_it_tells_all_it_holds_beside_the_vectors(self, index: VectorIndex) -> None:
+        stored, vectors = products(60), unit_vectors(60)
+        index.upsert(stored, vectors)
+        with index.held():
+            told = [product for products, _ in index.contents() for product in products]
+        assert sorted(told, key=lambda product: product.product_id) == sorted(stored, key=lambda p: p.product_id)
 
     def test_nearest_equals_comparing_with_all(self, index: VectorIndex) -> None:
         stored, vectors = products(240), unit_vectors(240)
@@ -200,7 +217,7 @@ class TestContract:
         fingerprints = index.fingerprints()
         assert len(fingerprints) == 20
         assert sorted(f for f in fingerprints.values() if f.startswith("2")) == sorted(p.fingerprint for p in newer)
-        assert index.vectors([newer[3].product_id])[newer[3].product_id].tobytes() == vectors[3].tobytes()
+        assert stored_vectors(index)[newer[3].product_id].tobytes() == vectors[3].tobytes()
         assert index.nearest(vectors[3], limit=1)[0].product == newer[3]
 
     def test_upsert_forgets_what_the_newer_product_lacks(self, index: VectorIndex) -> None:
@@ -230,14 +247,14 @@ class TestContract:
             index.delete([*gone, "abt:unknown"])
 
         assert index.fingerprints().keys() == {p.product_id for p in stored[5:]}
-        assert index.vectors(gone) == {}
+        assert not stored_vectors(index).keys() & set(gone)
         assert not {n.product.product_id for n in index.nearest(vectors[0], limit=20)} & set(gone)
 
     def test_a_large_batch(self, index: VectorIndex) -> None:
         stored, vectors = products(1200), unit_vectors(1200)
         index.upsert(stored, vectors)
         assert len(index.fingerprints()) == 1200
-        assert len(index.vectors([p.product_id for p in stored])) == 1200
+        assert len(stored_vectors(index)) == 1200
         index.delete([p.product_id for p in stored[100:]])
         assert index.fingerprints().keys() == {p.product_id for p in stored[:100]}
 
@@ -375,7 +392,7 @@ class TestQdrantEmbedded:
         index = QdrantEmbeddedIndex(tmp_path / "qdrant")
         index.upsert(stored, vectors)
         assert index.fingerprints() == {p.product_id: p.fingerprint for p in stored}
-        found_vectors = index.vectors([p.product_id for p in stored])
+        found_vectors = stored_vectors(index)
         for product, vector in zip(stored, vectors, strict=True):
             assert found_vectors[product.product_id].tobytes() == vector.tobytes()
 
@@ -383,7 +400,30 @@ class TestQdrantEmbedded:
 def test_a_point_becomes_the_product_it_was_made_from() -> None:
     for product in products(12):
         assert from_payload(to_payload(product)) == product
+        assert from_point(point_id(product.product_id), to_payload(product)) == product
     assert point_id("abt:1") == point_id("abt:1") != point_id("abt:2")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"brand_key": "other"}, {"price": 1.0}, {"exact_price": "x"}, {"brand": 5}, {"title": None}, {"more": 1}],
+    ids=str,
+)
+def test_an_altered_point_is_its_products_and_shows_no_fingerprint(change: dict[str, object]) -> None:
+    product = products(1)[0]
+    found = from_point(point_id(product.product_id), to_payload(product) | change)
+    assert (found.product_id, found.fingerprint) == (product.product_id, "")
+
+
+@pytest.mark.parametrize("point", [7, uuid4(), point_id("abt:2")], ids=["a number", "another", "another product's"])
+@pytest.mark.parametrize(
+    "payload", [{}, {"product_id": 1}, {"product_id": "foreign point x"}, to_payload(products(1)[0])]
+)
+def test_a_foreign_point_has_a_key_that_leads_back_to_it(point: UUID | int, payload: dict[str, object]) -> None:
+    key = key_of(point, payload)
+    assert point_id(key) == point
+    assert from_point(point, payload).product_id == key
+    assert key not in (payload.get("product_id"), "abt:2")
 
 
 def test_point_ids_never_change() -> None:

@@ -1,3 +1,4 @@
-INSERT INTO catalog.embeddings (text_hash, model_version, vector)
-SELECT text_hash, model_version, vector FROM fresh_vectors
-ON CONFLICT (text_hash, model_version) DO NOTHING
+INSERT INTO catalog.embeddings AS e (text_hash, model_version, vector)
+SELECT text_hash, model_version, vector FROM vectors_to_keep
+ON CONFLICT (text_hash, model_version) DO UPDATE SET vector = EXCLUDED.vector, embedded_at = now()
+WHERE e.vector <> EXCLUDED.vector

@@ -1,4 +1,4 @@
-"""Which vectors must be computed or dropped.
+"""Which keys of a store must be written or dropped.
 
 Belongs here: comparing fingerprints. Not here: models, tables, Dagster.
 """
@@ -11,9 +11,9 @@ from dataclasses import dataclass
 class Plan:
     """The difference between what is wanted and what is stored, as sorted keys."""
 
-    to_add: tuple[str, ...]
-    to_change: tuple[str, ...]
-    to_drop: tuple[str, ...]
+    to_add: tuple[str, ...] = ()
+    to_change: tuple[str, ...] = ()
+    to_drop: tuple[str, ...] = ()
 
     @property
     def to_write(self) -> tuple[str, ...]:

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from assets.embeddings.planning import Plan, plan
+from assets.planning import Plan, plan
 
 fingerprints = st.dictionaries(st.text(max_size=4), st.sampled_from("abc"), max_size=12)
 
