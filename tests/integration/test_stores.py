@@ -1,7 +1,7 @@
 """All stores of one catalogue in real servers, damaged one at a time: what differs is named, and mended at once."""
 
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,6 +14,7 @@ import pytest
 import qdrant_edge as engine
 import xxhash
 from numpy.typing import NDArray
+from word_embedder import WordEmbedder
 
 from assets.agreement import NAMED
 from assets.catalogue import upsert_columns
@@ -31,7 +32,7 @@ from benchmarks.matching import clean_feeds, read_feeds
 from orchestration.jobs import CATALOGUE
 from orchestration.stores import Comparison, NothingToCompare, NotRepairable, Stores
 from resources.object_store import ObjectStore
-from resources.parquet_io import URI, ParquetIOManager
+from resources.parquet_io import URI, ParquetIOManager, uri_of
 from resources.pgvector_index import PgVectorIndex
 from resources.qdrant_embedded import QdrantEmbeddedIndex
 from resources.qdrant_points import point_id
@@ -48,20 +49,6 @@ PRODUCTS = "PostgreSQL products"
 EMBEDDINGS = "PostgreSQL embeddings"
 MEMBERS = "PostgreSQL cluster_members"
 AGREEMENT_CHECKS = [check for check in CHECKS if "agrees" in str(check.check_key) or "holds" in str(check.check_key)]
-
-
-class WordEmbedder:
-    """Hashed words of a text: a stand-in for the sentence model."""
-
-    model_version = "words@1"
-    model_files: Mapping[str, Path] = {}
-
-    def embed(self, texts: Sequence[str], *, progress: Callable[[int], None] | None = None) -> HalfVectors:
-        result = np.zeros((len(texts), DIMENSIONS), dtype=np.float32)
-        for row, text in enumerate(texts):
-            for word in text.lower().split():
-                result[row, xxhash.xxh3_64_intdigest(word.encode()) % DIMENSIONS] += 1
-        return (result / np.linalg.norm(result, axis=1, keepdims=True)).astype(np.float16)
 
 
 @dataclass
@@ -483,7 +470,7 @@ def test_an_altered_artifact_is_noticed_and_nothing_is_mended_from_it(
     table = ParquetIOManager(platform.store, platform.bucket)
     event = platform.instance.get_latest_materialization_event(asset_key(PRODUCT_EMBEDDINGS))
     assert event is not None and event.asset_materialization is not None
-    held = table.read(event.asset_materialization)
+    held = table.read(uri_of(event.asset_materialization))
     place = held.column_names.index("vector")
     other = WordEmbedder().embed(["other"] * held.num_rows).reshape(-1)
     altered = held.set_column(place, "vector", pa.FixedSizeListArray.from_arrays(pa.array(other), DIMENSIONS))

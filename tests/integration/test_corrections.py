@@ -1,0 +1,342 @@
+"""What a person corrects, through Dagster's own jobs and every store: rejected rows, a batch too many, one listing."""
+
+import io
+import json
+import zipfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
+from pathlib import Path
+from time import sleep
+
+import dagster as dg
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import sqlalchemy
+from dagster import serialize_value
+from word_embedder import WordEmbedder
+
+from assets.clusters.recording import as_csv
+from assets.clusters.rules import MatchRules
+from assets.products.guarding import SnapshotRules
+from assets.tracking import ModelVersion, RunRecord
+from orchestration.build import build_definitions
+from orchestration.erasure import Eraser, Removed
+from orchestration.jobs import CATALOGUE_STAGES
+from orchestration.refresh import Outcome, Refresh
+from orchestration.rejections import Rejection, count_by_reason, rejections, request_replay
+from orchestration.rollback import roll_back_batch
+from orchestration.settings import Settings, UserError
+from resources.batch_archive import ArtifactArchive
+from resources.batch_book import PostgresBatchBook
+from resources.document_shelf import DocumentShelf
+from resources.landing_zone import LandingBucket
+from resources.object_store import ObjectStore
+from resources.parquet_io import ParquetIOManager
+from resources.pgvector_index import PgVectorIndex
+from resources.qdrant_embedded import QdrantEmbeddedIndex
+from resources.state_shelf import ObjectStateShelf
+from resources.warehouse import Warehouse
+
+pytestmark = [
+    pytest.mark.stack,
+    pytest.mark.laws,
+    pytest.mark.filterwarnings("ignore::Warning"),
+]
+
+CONTRACTS = """
+feeds:
+  - {source: alpha, path: all.csv, format: csv, currency: EUR}
+  - {source: beta, path: "delta-*.csv", format: csv, mode: delta, currency: EUR, fields: {title: name}}
+"""
+MENDED = CONTRACTS.replace("{title: name}", "{title: [name, label]}")
+SECRET = "Bosch Professional GSR 12V-15 Cordless Drill"
+ALPHA = f"""listing_id,title,price
+a1,{SECRET},99.00
+a2,Sony WH-1000XM5 Wireless Headphones Black,329.00
+a3,Logitech MX Master 3S Mouse,89.90
+"""
+FIRST = """listing_id,name,label,price
+b1,Sony WH1000XM5 headphones black,,319
+b2,,Logitech MX Master 3S mouse,85
+b3,,Bosch GSR 12V-15 cordless drill,95
+b4,N/A,,12
+"""
+SECOND = """listing_id,name,label,price
+b9,Dyson V11 Absolute,,399
+"""
+#: Tables that follow from the deliveries, and those of their columns that do not.
+MADE_OF_DELIVERIES = {
+    "listings": (),
+    "listing_history": ("history_id",),
+    "products": (),
+    "product_history": ("history_id",),
+    "product_vectors": (),
+    "golden_records": ("updated_at", "cluster_id", "record_digest"),
+    "cluster_summaries": ("written_at", "cluster_id", "record_digest"),
+}
+
+
+class NoTracking:
+    """Nobody looks at experiments here."""
+
+    def record(self, run: RunRecord) -> str:
+        return "https://nowhere.example"
+
+    def add_metrics(self, experiment: str, dagster_run_id: str, metrics: Mapping[str, float]) -> str | None:
+        return None
+
+    def register(self, name: str, digest: str, files: object, *, run: RunRecord, description: str) -> ModelVersion:
+        return ModelVersion(name=name, version=1, is_new=True, link="https://nowhere.example")
+
+
+class Company:
+    """Two shops and a platform of their own; the marts are left out, which are made anew by every run."""
+
+    def __init__(self, warehouse: Warehouse, store: ObjectStore, buckets: tuple[str, str], home: Path) -> None:
+        landing, self.bucket = buckets
+        self.warehouse, self.store = warehouse, store
+        self.zone = LandingBucket(store, landing)
+        self.book = PostgresBatchBook(warehouse, landing)
+        (home / "dagster").mkdir()
+        self.instance = dg.DagsterInstance.local_temp(str(home / "dagster"), {"telemetry": {"enabled": False}})
+        self.pgvector, self.qdrant = PgVectorIndex(warehouse.url), QdrantEmbeddedIndex(home / "qdrant")
+        artifacts = ParquetIOManager(store, self.bucket)
+        self.archive = ArtifactArchive(artifacts, self.instance)
+        self.definitions = build_definitions(
+            Settings(home=home),
+            {
+                "io_manager": artifacts, "catalogue": warehouse, "batch_book": self.book, "landing_zone": self.zone,
+                "batch_archive": self.archive, "documents": DocumentShelf(store, store, self.bucket),
+                "embedder": WordEmbedder(), "pgvector": self.pgvector, "qdrant": self.qdrant, "writer": None,
+                "match_state": ObjectStateShelf(store, self.bucket), "judge": None, "tracking": NoTracking(),
+                "match_rules": MatchRules(), "snapshot_rules": SnapshotRules(),
+            },
+        )  # fmt: skip
+        self.refresh = Refresh(definitions=self.definitions, instance=self.instance, zone=self.zone, book=self.book)
+
+    def deliver(self, **files: str) -> None:
+        """Deliver files, by their names without the dots and dashes."""
+        for name, text in files.items():
+            key = {"feeds": "feeds.yaml", "all": "all.csv"}.get(name, f"{name.replace('_', '-')}.csv")
+            self.zone.deliver_bytes(text.encode(), f"shops/{key}")
+
+    def take_in(self) -> None:
+        outcome = Outcome()
+        self.refresh.take_in(lambda happening: None, outcome)
+        assert outcome.failures == []
+        assert [check for check in outcome.checks() if not check.passed and check.severity == "ERROR"] == []
+
+    def make_catalogue(self) -> None:
+        stages = dg.AssetSelection.groups(*(stage for stage in CATALOGUE_STAGES if stage != "marts"))
+        selection = stages | dg.AssetSelection.assets("products/current_products")
+        job = dg.define_asset_job("without_marts", selection)
+        definitions = dg.Definitions.merge(self.definitions, dg.Definitions(jobs=[job]))
+        assert definitions.resolve_job_def("without_marts").execute_in_process(instance=self.instance).success
+
+    def batch(self, object_key: str) -> str:
+        (batch,) = {row["batch_key"] for row in self.book.newest(99) if row["object_key"].endswith(object_key)}
+        return str(batch)
+
+    def titles(self) -> dict[str, str]:
+        rows = self.warehouse.read("SELECT product_id, title FROM catalog.products WHERE delisted_at IS NULL")
+        return dict(zip(rows["product_id"].to_pylist(), rows["title"].to_pylist(), strict=True))
+
+    def rejections(self) -> list[Rejection]:
+        return list(rejections(self.warehouse, self.archive))
+
+    def contents(self) -> dict[str, list[str]]:
+        """The catalogue, but for what says when by the clock something was made, and the clusters' names."""
+        found = {}
+        for table, but in MADE_OF_DELIVERIES.items():
+            less = "".join(f" - '{column}'" for column in but)
+            rows = self.warehouse.read(f"SELECT (to_jsonb(t){less})::text AS row FROM catalog.{table} t ORDER BY 1")
+            found[table] = rows["row"].to_pylist()
+        clusters = self.warehouse.read(
+            "SELECT string_agg(product_id, ' ' ORDER BY product_id) AS members FROM catalog.cluster_members "
+            "GROUP BY cluster_id ORDER BY 1"
+        )
+        found["clusters"] = clusters["members"].to_pylist()
+        found["qdrant"] = [f"{key}: {value}" for key, value in sorted(self.qdrant.fingerprints().items())]
+        return found
+
+    def eraser(self, dagster_database_url: str) -> Eraser:
+        return Eraser(
+            warehouse=self.warehouse, store=self.store, artifacts_bucket=self.bucket, landing=self.zone,
+            indexes=(self.pgvector, self.qdrant), instance=self.instance,
+            dagster_database_url=dagster_database_url,
+        )  # fmt: skip
+
+
+@pytest.fixture
+def company(
+    new_warehouse: Callable[[str], AbstractContextManager[Warehouse]],
+    new_bucket: Callable[[str], str],
+    store: ObjectStore,
+    tmp_path: Path,
+) -> Iterator[Company]:
+    with new_warehouse("corrections") as warehouse:
+        made = Company(warehouse, store, (new_bucket("landing"), new_bucket("artifacts")), tmp_path)
+        made.deliver(feeds=CONTRACTS, all=ALPHA, delta_1=FIRST)
+        made.take_in()
+        yield made
+        made.pgvector.close()
+        made.instance.dispose()
+
+
+def test_rejected_rows_are_shown_and_exactly_those_go_through_again(company: Company) -> None:
+    company.deliver(delta_2=SECOND)
+    company.take_in()
+    counts = {count.reason: (count.rows, count.batches) for count in count_by_reason(iter(company.rejections()))}
+    assert counts == {"missing_field": (2, 1), "title_meaningless": (1, 1)}
+    shown = [(row.place, row.field, row.object_key) for row in company.rejections()]
+    assert shown == [
+        ("row 2", "title", "shops/delta-1.csv"),
+        ("row 3", "title", "shops/delta-1.csv"),
+        ("listing b4", "title", "shops/delta-1.csv"),
+    ]
+    before = company.titles()
+    assert "beta:b2" not in before
+
+    company.deliver(feeds=MENDED)
+    company.take_in()
+    assert company.titles() == before, "only a feed's newest delivery is read again by itself"
+    replay = {"book": company.book, "zone": company.zone, "reasons": {"missing_field"}}
+    with pytest.raises(UserError, match="nothing is rejected for unheard_of; rejected is: missing_field, title_mean"):
+        request_replay(company.warehouse, company.archive, **{**replay, "reasons": {"unheard_of"}})
+    meant = request_replay(company.warehouse, company.archive, **replay)
+    assert meant == {company.batch("delta-1.csv"): 2}
+    company.take_in()
+    assert company.titles() == before | {
+        "beta:b2": "Logitech MX Master 3S mouse",
+        "beta:b3": "Bosch GSR 12V-15 cordless drill",
+    }
+    assert [row.reason for row in company.rejections()] == ["title_meaningless"]
+    intake = company.book.intake(company.batch("delta-1.csv"))
+    assert (intake.read, intake.accepted, intake.rejected) == (4, 4, 0)
+    history = company.warehouse.read(
+        "SELECT DISTINCT h.valid_from = b.delivered_at AS then FROM catalog.listing_history h "
+        "JOIN catalog.batches b USING (batch_key) WHERE h.source = 'beta'"
+    )
+    assert history["then"].to_pylist() == [True], "they count as delivered when they were delivered"
+
+
+def test_a_batch_that_is_rolled_back_leaves_the_catalogue_as_if_it_had_never_come(company: Company) -> None:
+    company.make_catalogue()
+    without = company.contents()
+    assert without["clusters"] == ["alpha:a1", "alpha:a2 beta:b1", "alpha:a3"]
+    sleep(1.1)  # the store tells times of delivery apart by the second
+    company.deliver(delta_2=SECOND.replace("b9,Dyson V11 Absolute", "b1,Dyson V11 Absolute"))
+    company.take_in()
+    company.make_catalogue()
+    assert "alpha:a2" in company.contents()["clusters"]
+
+    undone = roll_back_batch(
+        company.warehouse, company.archive, company.book, company.instance, company.batch("delta-2.csv")
+    )
+    assert (undone.listings, undone.products) == ({"changed": 1}, {"changed": 1})
+    assert company.refresh.catalogue_is_due(), "Dagster knows that the catalogue has changed"
+    company.take_in()
+    company.make_catalogue()
+    assert company.contents() == without
+
+    company.book.accept(company.batch("delta-2.csv"))
+    company.take_in()
+    assert company.titles()["beta:b1"] == "Dyson V11 Absolute"
+    with pytest.raises(UserError, match="no batch 'nothing' was ever delivered"):
+        roll_back_batch(company.warehouse, company.archive, company.book, company.instance, "nothing")
+
+
+@pytest.fixture
+def events(company: Company, tmp_path: Path) -> str:
+    """Dagster's events as its storage in a database keeps them."""
+    company.make_catalogue()
+    url = f"sqlite:///{tmp_path / 'events.db'}"
+    with sqlalchemy.create_engine(url).begin() as connection:
+        connection.execute(sqlalchemy.text("CREATE TABLE event_logs (id INTEGER PRIMARY KEY, event TEXT)"))
+        for run in company.instance.get_runs():
+            for entry in company.instance.all_logs(run.run_id):
+                connection.execute(
+                    sqlalchemy.text("INSERT INTO event_logs (event) VALUES (:event)"),
+                    {"event": serialize_value(entry)},
+                )
+    return url
+
+
+def everything(company: Company, events: str) -> str:
+    """All that any store holds, as one text."""
+    texts = []
+    for bucket in (company.bucket, company.zone.bucket):
+        for version in company.store.list(bucket):
+            data = company.store.get_bytes(bucket, version.key)
+            texts.append(f"{version.key}: {readable(version.key, data)}")
+    tables = company.warehouse.read(
+        "SELECT table_name FROM information_schema.tables WHERE table_schema = 'catalog' AND table_type = 'BASE TABLE'"
+    )
+    for table in tables["table_name"].to_pylist():
+        rows = company.warehouse.read(f"SELECT t::text AS row FROM catalog.{table} t")
+        texts += [f"catalog.{table}: {row}" for row in rows["row"].to_pylist()]
+    texts += [f"qdrant: {key}" for key in company.qdrant.fingerprints()]
+    with sqlalchemy.create_engine(events).connect() as connection:
+        texts += list(connection.execute(sqlalchemy.text("SELECT event FROM event_logs")).scalars())
+    return "\n".join(texts)
+
+
+def readable(key: str, data: bytes) -> str:
+    if key.endswith(".parquet"):
+        return str(pq.read_table(io.BytesIO(data)).to_pylist())
+    if key.endswith(".zip"):
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            parts = {name: archive.read(name) for name in archive.namelist()}
+        return str(
+            {
+                name: pa.ipc.open_file(part).read_all().to_pylist() if name.endswith(".arrow") else part
+                for name, part in parts.items()
+            }
+        )
+    return data.decode(errors="replace")
+
+
+def test_an_erased_listing_is_nowhere_and_does_not_come_back(company: Company, events: str) -> None:
+    doubts = pa.table({"left_id": ["alpha:a1", "alpha:a2"], "right_id": ["beta:b9", "beta:b1"], "title": [SECRET, "x"]})
+    experiment = "mlflow/clustering/1/artifacts"
+    company.store.put_bytes(company.bucket, f"{experiment}/nearest_misses.csv", as_csv(doubts))
+    company.store.put_bytes(company.bucket, f"{experiment}/plots/nearest_misses.png", b"a picture of both")
+    before = everything(company, events)
+    assert before.count("alpha:a1") > 10
+    assert before.count(SECRET) > 10
+    others = company.titles()
+    del others["alpha:a1"]
+
+    eraser = company.eraser(events)
+    with pytest.raises(UserError, match="no store knows a listing 'a4' of alpha"):
+        eraser.erase("alpha", "a4")
+    receipt = eraser.erase("beta", "b2", keep_landed=True)
+    (line,) = (line for line in receipt if line.place.startswith("listings/rejected_listings"))
+    assert line == Removed(store="artifacts", place=line.place, count=1, what="rows")
+    assert "landing bucket" not in {line.store for line in receipt}
+    assert [row.place for row in company.rejections() if row.source == "beta"] == ["row 3", "listing b4"]
+
+    receipt = eraser.erase("alpha", "a1")
+    removed = {(line.store, line.place) for line in receipt}
+    assert {store for store, _ in removed} == {
+        "PostgreSQL", "pgvector", "qdrant", "artifacts", "landing bucket", "MLflow", "Dagster",
+    }  # fmt: skip
+    assert ("landing bucket", "shops/all.csv") in removed
+    assert ("PostgreSQL", "catalog.embeddings") in removed
+    assert company.titles() == others
+    assert company.refresh.catalogue_is_due()
+    company.take_in()
+    company.make_catalogue()
+    after = everything(company, events)
+    assert [line[:300] for line in after.split("\n") if "alpha:a1" in line or SECRET in line] == []
+    assert json.loads(after[after.index('{"__class__"') :].split("\n")[0]), "events stay what Dagster can read"
+    kept = company.store.get_bytes(company.bucket, f"{experiment}/nearest_misses.csv").decode()
+    assert kept.splitlines() == ['"left_id","right_id","title"', '"alpha:a2","beta:b1","x"']
+
+    assert eraser.erase("alpha", "a1") == [], "nothing is left to be removed"
+    sleep(1.1)  # the store tells times of delivery apart by the second
+    company.deliver(all=ALPHA + "a4,Kindle Paperwhite,149\n")
+    company.take_in()
+    assert company.titles() == others | {"alpha:a4": "Kindle Paperwhite"}, "what nobody knew may come"
+    assert [(row.reason, row.raw) for row in company.rejections() if row.source == "alpha"] == [("erased", "{}")]
