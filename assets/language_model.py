@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from assets.failures import PermanentFailure, RateLimited, TransientFailure
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TokenUsage:
@@ -59,19 +61,23 @@ class LanguageModelError(Exception):
     code = "failed"
 
 
-class ModelUnavailable(LanguageModelError):
+class ModelUnavailable(LanguageModelError, TransientFailure):
     """The model could not be reached or stayed overloaded after all retries; a later run may succeed."""
 
     code = "unavailable"
 
 
-class ModelRejected(LanguageModelError):
+class ModelBusy(ModelUnavailable, RateLimited):
+    """The model asks us to wait, and has asked for longer or more often than we do."""
+
+
+class ModelRejected(LanguageModelError, PermanentFailure):
     """The service will not answer (its key, model or form of request is wrong): the same question again cannot help."""
 
     code = "rejected"
 
 
-class AnswerUnusable(LanguageModelError):
+class AnswerUnusable(LanguageModelError, PermanentFailure):
     """The model answered this one question in a way that cannot be used."""
 
 

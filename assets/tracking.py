@@ -9,8 +9,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+from assets.failures import PermanentFailure, TransientFailure
 
-class TrackingUnavailable(RuntimeError):
+
+class TrackingUnavailable(TransientFailure):
     """MLflow or its store cannot be reached; the catalogue does not depend on it."""
 
 
@@ -18,7 +20,7 @@ class TrackingDelayed(TrackingUnavailable):
     """The same, but nothing is lost: the record is kept and will be delivered later."""
 
 
-class TrackingRejected(RuntimeError):
+class TrackingRejected(PermanentFailure):
     """MLflow will not take the record as it is."""
 
 

@@ -70,27 +70,18 @@ def _meant_for_people() -> tuple[type[Exception], ...]:
     """Return the errors of rooms and resources whose messages say what a person can do; imported when one is raised."""
     from assets.clusters.quality import TruthError
     from assets.embeddings.incremental import VectorsMissing
+    from assets.failures import PermanentFailure, TransientFailure
     from assets.listings.feeds import ContractError, FeedUnreadable
     from benchmarks.matching import NotABenchmark
-    from resources.dbt_runner import DbtProjectBroken
-    from resources.object_errors import ObjectStoreError
-    from resources.parquet_io import ArtifactMissing
-    from resources.sentence_model import ModelNotFound
-    from resources.vector_index import IndexUnavailable
-    from resources.warehouse import WarehouseError
 
     return (
-        ArtifactMissing,
         ContractError,
-        DbtProjectBroken,
         FeedUnreadable,
-        IndexUnavailable,
-        ModelNotFound,
         NotABenchmark,
-        ObjectStoreError,
+        PermanentFailure,
+        TransientFailure,
         TruthError,
         VectorsMissing,
-        WarehouseError,
     )
 
 

@@ -7,6 +7,7 @@ import dagster as dg
 
 from assets.presentation import asset_key
 from assets.products.schema import CURRENT_PRODUCTS
+from orchestration.step_retries import STEP_RETRIES
 
 #: Stages of one batch, run once per partition and in parallel with other batches.
 BATCH_STAGES = ("listings", "products")
@@ -22,6 +23,7 @@ INGEST = dg.define_asset_job(
     selection=dg.AssetSelection.groups(*BATCH_STAGES) - _CURRENT_PRODUCTS,
     description="Take in one delivered batch: listings, cleaned products, current catalogue.",
     tags={STAGE_TAG: "batch"},
+    op_retry_policy=STEP_RETRIES,
 )
 
 CATALOGUE = dg.define_asset_job(
@@ -29,4 +31,5 @@ CATALOGUE = dg.define_asset_job(
     selection=dg.AssetSelection.groups(*CATALOGUE_STAGES) | _CURRENT_PRODUCTS,
     description="Bring the whole catalogue up to date: current products, embeddings, clusters, summaries, marts.",
     tags={STAGE_TAG: "catalogue"},
+    op_retry_policy=STEP_RETRIES,
 )

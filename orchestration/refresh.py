@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from time import monotonic, sleep
 from types import MappingProxyType
-from typing import Literal
+from typing import Any, Literal
 
 import dagster as dg
 
@@ -36,9 +36,9 @@ QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Happening:
-    """Something a watcher may want to show: a step started or ended, or a check was evaluated."""
+    """Something a watcher may want to show: a step started, ended or will be tried again, or a check was evaluated."""
 
-    kind: Literal["started", "ended", "failed", "skipped", "check"]
+    kind: Literal["started", "ended", "failed", "skipped", "delayed", "check"]
     run: str
     step: str
     seconds: float = 0.0
@@ -245,6 +245,11 @@ def _happenings(entry: dg.EventLogEntry, label: str, started: dict[str, float]) 
         yield Happening(
             kind="failed", run=label, step=step, seconds=entry.timestamp - started.get(step, entry.timestamp)
         )
+    elif event.event_type == dg.DagsterEventType.STEP_UP_FOR_RETRY:
+        retry = event.step_retry_data
+        yield Happening(
+            kind="delayed", run=label, step=step, seconds=retry.seconds_to_wait or 0, description=_message(retry.error)
+        )
     elif event.event_type == dg.DagsterEventType.STEP_SKIPPED:
         yield Happening(kind="skipped", run=label, step=step)
 
@@ -275,6 +280,10 @@ def _reasons(instance: dg.DagsterInstance, run_id: str, label: str) -> Sequence[
         error = event.step_failure_data.error if event is not None else None
         if event is None or error is None:
             continue
-        cause = error.cause or error
-        reasons.append(f"{label}, {_readable(event.step_key or '')}: {cause.message.strip().splitlines()[0]}")
+        reasons.append(f"{label}, {_readable(event.step_key or '')}: {_message(error)}")
     return reasons or [f"{label}: the run failed; see run {run_id} in Dagster"]
+
+
+def _message(error: Any) -> str:
+    """Return the first line of what went wrong, as Dagster keeps it."""
+    return str((error.cause or error).message).strip().splitlines()[0]

@@ -221,6 +221,10 @@ class _StepDisplay:
         if happening.kind == "started":
             self._tasks[key] = self._display.add_task(escape(happening.step), run=happening.run, total=None)
             return
+        if happening.kind == "delayed":
+            again = f"is tried again in {happening.seconds:.0f} s: {escape(happening.description)}"
+            self._say(f"[yellow]![/yellow] [dim]{escape(happening.run)}[/dim] {escape(happening.step)} {again}")
+            return
         if key in self._tasks and happening.kind != "check":
             self._display.remove_task(self._tasks.pop(key))
         if happening.kind == "check":

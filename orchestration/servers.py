@@ -33,6 +33,7 @@ from resources.object_store import (
     ObjectStoreUnavailable,
     StoreRules,
 )
+from resources.patience import Patience
 
 PROJECT = Path(__file__).resolve().parents[1]
 DAGSTER_TEMPLATE = PROJECT / "deploy" / "dagster.yaml"
@@ -262,7 +263,7 @@ def _impatient_store(endpoints: Endpoints) -> ObjectStore:
         at.s3_access_key,
         at.s3_secret_key,
         at.s3_region,
-        rules=StoreRules(tries=1, read_timeout_seconds=5.0),
+        rules=StoreRules(patience=Patience(tries=1), read_timeout_seconds=5.0),
     )
 
 

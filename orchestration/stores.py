@@ -31,7 +31,7 @@ from orchestration.jobs import CATALOGUE, INGEST
 from orchestration.runners import fail_dead_runs
 from orchestration.settings import UserError
 from resources.parquet_io import ParquetIOManager, uri_of
-from resources.vector_index import IndexUnavailable
+from resources.vector_index import IndexRejected, IndexUnavailable
 from sensors.catalogue import read_moment
 
 _DATA_VERSION = "dagster/data_version"
@@ -170,7 +170,7 @@ class Stores:
     def _compare_index(self, index: VectorIndex) -> Agreement:
         try:
             return compare_index(index, self._wanted)
-        except IndexUnavailable as error:
+        except (IndexUnavailable, IndexRejected) as error:
             return Agreement(store=index.name, holds=0, fault=str(error))
 
     @cached_property

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 from sqlalchemy.engine import URL, make_url
 
+from assets.failures import PermanentFailure
 from assets.marts.ports import DbtEvent
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ _MANIFEST, _PARTIAL_PARSE = "manifest.json", "partial_parse.msgpack"
 _COLUMN_SCHEMA = "dagster/column_schema"
 
 
-class DbtProjectBroken(RuntimeError):
+class DbtProjectBroken(PermanentFailure):
     """dbt cannot read the project; the message holds what it says."""
 
 

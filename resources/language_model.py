@@ -1,7 +1,7 @@
 """A language model behind any server that speaks the OpenAI chat completions API.
 
-Belongs here: the client, its retries, its failures in the port's words, tokens spent. Not here: prompts, what
-becomes of an answer (see the stages that ask).
+Belongs here: the client, its failures in the port's words, tokens spent. Not here: prompts, what becomes of an answer
+(see the stages that ask), trying again (see `patience`).
 """
 
 import threading
@@ -14,10 +14,12 @@ from assets.language_model import (
     AnswerUnusable,
     Completion,
     CompletionRequest,
+    ModelBusy,
     ModelRejected,
     ModelUnavailable,
     TokenUsage,
 )
+from resources.patience import Patience, asked_wait
 
 if TYPE_CHECKING:
     from openai import OpenAI
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 
 #: Sent where a server needs no key: the client insists on one.
 _NO_KEY = "none"
+_TOO_MANY_REQUESTS = 429
 #: Longest message of a failure that is passed on, in characters.
 _MESSAGE_LENGTH = 300
 
@@ -32,16 +35,15 @@ _MESSAGE_LENGTH = 300
 class OpenAILanguageModel:
     """Asks an OpenAI-compatible server, with answers held to a JSON schema.
 
-    The official client retries what may pass (connection errors, timeouts, 408, 409, 429 and 5xx), with backoff
-    and jitter, and waits as long as `Retry-After` says. What is left is raised in the port's words. Safe to share
-    between threads.
+    What may pass is tried again: connection errors, timeouts, 408, 409, 429 and 5xx. What is left is raised in the
+    port's words. Safe to share between threads.
 
     Args:
         api_key: The key, or None where the server needs none.
         base_url: Root of the API, e.g. `http://127.0.0.1:8000/v1`; None for OpenAI itself.
         model: Name of the model.
         timeout: Seconds to wait for one answer, each try.
-        max_retries: Further tries after the first.
+        patience: How a question is asked again.
         temperature: Randomness of the answer; None leaves it to the server, as some models accept no other.
     """
 
@@ -52,14 +54,14 @@ class OpenAILanguageModel:
         model: str,
         *,
         timeout: float = 60.0,
-        max_retries: int = 4,
+        patience: Patience | None = None,
         temperature: float | None = None,
     ) -> None:
         self._api_key = api_key
         self._base_url = base_url
         self._model = model
         self._timeout = timeout
-        self._max_retries = max_retries
+        self._patience = patience or Patience(tries=5)
         self._temperature = temperature
         self._usage = TokenUsage()
         self._lock = threading.Lock()
@@ -88,26 +90,29 @@ class OpenAILanguageModel:
             api_key=self._api_key or _NO_KEY,
             base_url=base_url,
             timeout=self._timeout,
-            max_retries=self._max_retries,
+            max_retries=0,
         )
 
     def complete(self, request: CompletionRequest) -> Completion:
         """Answer one question.
 
         Raises:
-            ModelUnavailable: the server could not be reached, was overloaded or failing, after all retries.
+            ModelUnavailable: the server could not be reached, was overloaded or failing, after all tries.
             ModelRejected: the server refuses the key, the model or the form of the request.
             AnswerRefused: the model or its content filter declined.
             AnswerTruncated: the answer was cut off at `request.max_tokens`.
             AnswerUnusable: the server's answer is no chat completion, or empty.
         """
+        return self._read(self._patience(lambda: self._ask(request)))
+
+    def _ask(self, request: CompletionRequest) -> "ChatCompletion":
         import openai
 
         options: dict[str, Any] = {} if self._temperature is None else {"temperature": self._temperature}
         with self._lock:
             client = self._client
         try:
-            answer = client.chat.completions.create(
+            answer: ChatCompletion = client.chat.completions.create(
                 model=self._model,
                 messages=[
                     {"role": "system", "content": request.instructions},
@@ -120,19 +125,21 @@ class OpenAILanguageModel:
                 max_completion_tokens=request.max_tokens,
                 **options,
             )
+            return answer
         except openai.APIConnectionError as error:
             raise ModelUnavailable(_told(error)) from error
         except openai.APIStatusError as error:
-            if error.status_code in {408, 409, 429} or error.status_code >= 500:
-                # A spent quota is a 429 as well, and no waiting mends it.
-                permanent = error.code == "insufficient_quota"
-                raise (ModelRejected if permanent else ModelUnavailable)(_told(error)) from error
-            raise ModelRejected(_told(error)) from error
+            # A spent quota is a 429 as well, and no waiting mends it.
+            if error.code == "insufficient_quota" or not _passes(error.status_code):
+                raise ModelRejected(_told(error)) from error
+            asked = asked_wait(error.response.headers.get("retry-after"))
+            if asked is not None or error.status_code == _TOO_MANY_REQUESTS:
+                raise ModelBusy(_told(error), asked) from error
+            raise ModelUnavailable(_told(error)) from error
         except openai.OpenAIError as error:
             raise AnswerUnusable(_told(error)) from error
         except ValueError as error:
             raise AnswerUnusable(f"the server's answer is not JSON: {error}"[:_MESSAGE_LENGTH]) from error
-        return self._read(answer)
 
     def _read(self, answer: "ChatCompletion") -> Completion:
         """Take the text out of a chat completion, counting what it cost."""
@@ -155,6 +162,10 @@ class OpenAILanguageModel:
         if not choice.message.content:
             raise AnswerUnusable("the answer is empty")
         return Completion(content=choice.message.content, usage=usage)
+
+
+def _passes(status: int) -> bool:
+    return status in {408, 409, _TOO_MANY_REQUESTS} or status >= 500
 
 
 def _told(error: Exception) -> str:

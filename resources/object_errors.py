@@ -1,43 +1,56 @@
 """What can go wrong with the object store, told apart by whether trying again helps.
 
-Belongs here: the errors, and which of them an answer or a lost connection is. Not here: requests, retries.
+Belongs here: the errors, and which of them an answer or a lost connection is. Not here: requests, trying again.
 """
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from assets.failures import PermanentFailure, RateLimited, TransientFailure
+from resources.patience import asked_wait
+
 _MISSING = frozenset({"NoSuchKey", "NoSuchBucket", "NoSuchVersion", "NoSuchObject", "ResourceNotFound"})
 _DENIED = frozenset(
     {"AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "AllAccessDisabled", "ExpiredToken"}
 )
-_PASSING = frozenset({"SlowDown", "SlowDownRead", "SlowDownWrite", "InternalError", "ServiceUnavailable"})
-_PASSING |= {"RequestTimeout", "OperationAborted", "XMinioServerNotInitialized", "ServerNotInitialized"}
+_BUSY = frozenset({"SlowDown", "SlowDownRead", "SlowDownWrite"})
+_PASSING = frozenset({"InternalError", "ServiceUnavailable", "RequestTimeout", "OperationAborted"})
+_PASSING |= {"XMinioServerNotInitialized", "ServerNotInitialized"}
 _TOO_MANY_REQUESTS = 429
+_UNAVAILABLE = 503
 PRECONDITION_FAILED = 412
 
 
 class ObjectStoreError(RuntimeError):
-    """A request cannot succeed as it is; the message names bucket and key."""
+    """A request failed; the message names bucket and key."""
 
 
-class ObjectNotFound(ObjectStoreError):
+class ObjectStoreRejected(ObjectStoreError, PermanentFailure):
+    """A request cannot succeed as it is."""
+
+
+class ObjectNotFound(ObjectStoreRejected):
     """There is no such object or bucket."""
 
 
-class ObjectExists(ObjectStoreError):
+class ObjectExists(ObjectStoreRejected):
     """An object was to be written only if absent, and is there."""
 
 
-class ObjectChanged(ObjectStoreError):
+class ObjectChanged(ObjectStoreRejected):
     """The object is no longer the version that was asked for."""
 
 
-class ObjectStoreDenied(ObjectStoreError):
+class ObjectStoreDenied(ObjectStoreRejected):
     """The store knows these keys or this request, and refuses."""
 
 
-class ObjectStoreUnavailable(ObjectStoreError):
+class ObjectStoreUnavailable(ObjectStoreError, TransientFailure):
     """The store could not be reached or could not answer, however patiently it was asked."""
+
+
+class ObjectStoreBusy(ObjectStoreUnavailable, RateLimited):
+    """The store asks us to wait."""
 
 
 @contextmanager
@@ -49,30 +62,35 @@ def translated(place: str) -> Iterator[None]:
     try:
         yield
     except sdk.S3Error as error:
-        raise _failure(error.code or "", error.response.status, place, error.message or "") from error
+        asked = asked_wait(error.response.headers.get("Retry-After"))
+        raise _failure(error.code or "", error.response.status, place, error.message or "", asked) from error
     except sdk.ServerError as error:
         raise failure_of_status(error.status_code, place, str(error)) from error
     except sdk.InvalidResponseError as error:
         raise failure_of_status(error._code, place, str(error)) from error
     except ValueError as error:  # a name that S3 does not allow
-        raise ObjectStoreError(f"{place}: {error}") from error
+        raise ObjectStoreRejected(f"{place}: {error}") from error
     except (urllib3.exceptions.HTTPError, ConnectionError, TimeoutError) as error:
         raise ObjectStoreUnavailable(f"{place}: the object store does not answer: {error}") from error
 
 
-def _failure(code: str, status: int, place: str, message: str) -> ObjectStoreError:
+def _failure(code: str, status: int, place: str, message: str, asked: float | None) -> ObjectStoreError:
     if code in _MISSING:
         return ObjectNotFound(f"{place}: {message or code}")
     if code in _DENIED:
         return ObjectStoreDenied(f"{place}: {message or code}")
-    if code in _PASSING:
-        return ObjectStoreUnavailable(f"{place}: {code}: {message}")
-    return failure_of_status(status, place, f"{code}: {message}")
+    if code in _BUSY:
+        status = _TOO_MANY_REQUESTS
+    elif code in _PASSING:
+        status = _UNAVAILABLE
+    return failure_of_status(status, place, f"{code}: {message}", asked)
 
 
-def failure_of_status(status: int, place: str, message: str) -> ObjectStoreError:
-    """The error that an HTTP status without a code of S3 means."""
-    if status >= 500 or status == _TOO_MANY_REQUESTS:
+def failure_of_status(status: int, place: str, message: str, asked: float | None = None) -> ObjectStoreError:
+    """The error that an HTTP status means; `asked`: the seconds that the answer asks us to wait, if it does."""
+    if status == _TOO_MANY_REQUESTS or (status >= 500 and asked is not None):
+        return ObjectStoreBusy(f"{place}: {message}", asked)
+    if status >= 500:
         return ObjectStoreUnavailable(f"{place}: {message}")
     if status == PRECONDITION_FAILED:
         return ObjectChanged(f"{place} is no longer the version that was listed")
@@ -80,4 +98,4 @@ def failure_of_status(status: int, place: str, message: str) -> ObjectStoreError
         return ObjectStoreDenied(f"{place}: {message}")
     if status == 404:
         return ObjectNotFound(f"{place}: {message}")
-    return ObjectStoreError(f"{place}: {message}")
+    return ObjectStoreRejected(f"{place}: {message}")

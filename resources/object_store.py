@@ -15,8 +15,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar, cast
 from urllib.parse import urlsplit
 
-import tenacity
-
 from resources.object_errors import (
     PRECONDITION_FAILED,
     ObjectChanged,
@@ -28,6 +26,7 @@ from resources.object_errors import (
     failure_of_status,
     translated,
 )
+from resources.patience import Patience, asked_wait
 
 if TYPE_CHECKING:
     import pyarrow.fs
@@ -66,15 +65,13 @@ class StoreRules:
     """How patiently the store is asked, and in which pieces.
 
     Attributes:
-        tries: How often a request is tried while the store cannot answer.
-        longest_pause_seconds: Longest pause between two tries (they grow exponentially, with jitter).
+        patience: How a request is tried again while the store cannot answer.
         connect_timeout_seconds: How long a connection may take.
         read_timeout_seconds: How long the store may be silent.
         stream_bytes: Bytes a stream asks for at once.
     """
 
-    tries: int = 10
-    longest_pause_seconds: float = 5.0
+    patience: Patience = field(default_factory=Patience)
     connect_timeout_seconds: float = 5.0
     read_timeout_seconds: float = 60.0
     stream_bytes: int = 1 << 20
@@ -298,22 +295,17 @@ class ObjectStore:
                 return found
             raise ObjectExists(f"{bucket}/{key} exists already, with other content")
         if not 200 <= answer.status < 300:
-            raise failure_of_status(answer.status, f"{bucket}/{key}", answer.data.decode(errors="replace")[:300])
+            message = answer.data.decode(errors="replace")[:300]
+            asked = asked_wait(answer.headers.get("Retry-After"))
+            raise failure_of_status(answer.status, f"{bucket}/{key}", message, asked)
         return _bare(answer.headers.get("ETag", ""))
 
     def _ask(self, request: Callable[[], T], bucket: str, key: str = "") -> T:
-        retrying = tenacity.Retrying(
-            retry=tenacity.retry_if_exception_type(ObjectStoreUnavailable),
-            stop=tenacity.stop_after_attempt(self.rules.tries),
-            wait=tenacity.wait_random_exponential(multiplier=0.1, max=self.rules.longest_pause_seconds),
-            reraise=True,
-        )
-
         def attempt() -> T:
             with translated(f"{bucket}/{key}"):
                 return request()
 
-        return retrying(attempt)
+        return self.rules.patience(attempt)
 
 
 class _ObjectStream(io.RawIOBase):

@@ -20,6 +20,7 @@ import dagster as dg
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from assets.failures import PermanentFailure
 from resources.object_store import ObjectExists, ObjectStore, ObjectStoreUnavailable
 
 if TYPE_CHECKING:
@@ -32,11 +33,11 @@ _CONTENT_TYPE = "application/vnd.apache.parquet"
 _EVENTS_AT_ONCE = 1000
 
 
-class ArtifactMissing(LookupError):
+class ArtifactMissing(PermanentFailure, LookupError):
     """What an input needs was never written, or is gone; the message names asset, partition and object."""
 
 
-class ArtifactUnreadable(TypeError):
+class ArtifactUnreadable(PermanentFailure, TypeError):
     """An output is not something that can be stored, or an input asks for something that cannot be given."""
 
 

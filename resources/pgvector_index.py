@@ -16,8 +16,8 @@ from sqlalchemy import text
 
 from assets.embeddings.ports import HalfVectors, IndexedProduct, Neighbour, SearchFilter
 from assets.embeddings.schema import DIMENSIONS
-from resources.vector_index import IndexUnavailable, as_similarity, require_rows
-from resources.warehouse import Transaction, Warehouse, WarehouseUnavailable
+from resources.vector_index import IndexRejected, IndexUnavailable, as_similarity, require_rows
+from resources.warehouse import Transaction, Warehouse, WarehouseRejected, WarehouseUnavailable
 
 _VECTOR = pa.list_(pa.float16(), DIMENSIONS)
 _ROWS = pa.schema(
@@ -176,6 +176,8 @@ class PgVectorIndex:
                 yield transaction
         except WarehouseUnavailable as error:
             raise IndexUnavailable(f"{self.name}: {error}") from error
+        except WarehouseRejected as error:
+            raise IndexRejected(f"{self.name}: {error}") from error
 
 
 def _as_rows(products: Sequence[IndexedProduct], vectors: HalfVectors) -> pa.Table:

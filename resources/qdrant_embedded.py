@@ -33,7 +33,7 @@ from resources.qdrant_points import (
     price_range,
     to_payload,
 )
-from resources.vector_index import IndexUnavailable, as_similarity, require_rows
+from resources.vector_index import IndexRejected, IndexUnavailable, as_similarity, require_rows
 
 _BYTES_PER_VECTOR = DIMENSIONS * np.dtype(np.float16).itemsize
 
@@ -85,7 +85,8 @@ class QdrantEmbeddedIndex:
         """Keep the folder open, and everybody else out, for several operations.
 
         Raises:
-            IndexUnavailable: another process holds the folder for too long, or it cannot be read.
+            IndexUnavailable: another process holds the folder for too long.
+            IndexRejected: it cannot be read.
         """
         with self._opened():
             yield
@@ -127,7 +128,8 @@ class QdrantEmbeddedIndex:
 
         Raises:
             ValueError: products and vectors do not belong together.
-            IndexUnavailable: the folder is taken or cannot be read.
+            IndexUnavailable: the folder is taken.
+            IndexRejected: it cannot be read.
         """
         require_rows(products, vectors)
         points = (
@@ -145,7 +147,8 @@ class QdrantEmbeddedIndex:
         """Return the nearest products; see `VectorIndex.nearest`.
 
         Raises:
-            IndexUnavailable: the folder is taken or cannot be read.
+            IndexUnavailable: the folder is taken.
+            IndexRejected: it cannot be read.
         """
         if limit <= 0:
             return []
@@ -207,7 +210,7 @@ class QdrantEmbeddedIndex:
         try:
             return engine.EdgeShard.load(str(self._path))
         except Exception as error:  # the engine raises nothing more precise
-            raise IndexUnavailable(
+            raise IndexRejected(
                 f"the Qdrant index in {self._path} cannot be opened: {error}. It holds nothing that is not stored "
                 "elsewhere: move the folder away and materialise the index again"
             ) from error

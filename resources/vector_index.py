@@ -11,10 +11,19 @@ import numpy as np
 
 from assets.embeddings.ports import HalfVectors, IndexedProduct
 from assets.embeddings.schema import DIMENSIONS
+from assets.failures import PermanentFailure, RateLimited, TransientFailure
 
 
-class IndexUnavailable(RuntimeError):
-    """The index cannot be reached, opened or read just now; the message says which and what to do."""
+class IndexUnavailable(TransientFailure):
+    """The index cannot be reached or is taken just now; the message says which and what to do."""
+
+
+class IndexBusy(IndexUnavailable, RateLimited):
+    """The index's server asks us to wait."""
+
+
+class IndexRejected(PermanentFailure):
+    """The index cannot be read, or refuses a request as it is; the message says which and what to do."""
 
 
 def require_rows(products: Sequence[IndexedProduct], vectors: HalfVectors) -> None:

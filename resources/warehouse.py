@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 import pyarrow as pa
 import sqlalchemy
-import tenacity
 from psycopg.abc import Buffer
 from sqlalchemy import exc
 
+from assets.failures import PermanentFailure, TransientFailure
 from resources import arrow_copy
+from resources.patience import Patience
 
 if TYPE_CHECKING:
     from alembic.config import Config
@@ -35,11 +36,15 @@ _PARAMETER = re.compile(r"(?<![:\w]):([A-Za-z_]\w*)")
 
 
 class WarehouseError(RuntimeError):
-    """A statement cannot succeed as it is; the message names the table and column where there is one."""
+    """A statement failed; the message names the table and column where there is one."""
 
 
-class WarehouseUnavailable(WarehouseError):
-    """The database could not be reached, or asks for the transaction to be tried again."""
+class WarehouseRejected(WarehouseError, PermanentFailure):
+    """A statement cannot succeed as it is."""
+
+
+class WarehouseUnavailable(WarehouseError, TransientFailure):
+    """The database could not be reached, or asks for the transaction to be tried again, as a whole."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,15 +52,14 @@ class WarehouseRules:
     """How patiently the warehouse connects, and how much it moves at once.
 
     Attributes:
-        patience_seconds: How long a connection is tried for while the server cannot be reached.
-        longest_pause_seconds: Longest pause between two tries (they grow exponentially, with jitter).
+        patience: How a connection is tried again while the server cannot be reached. A transaction is not: who made it
+            makes it again.
         connect_timeout_seconds: How long one try may take.
         pool_size: Connections kept open.
         piece_bytes: Arrow or CSV bytes that are encoded or decoded at once.
     """
 
-    patience_seconds: float = 20.0
-    longest_pause_seconds: float = 2.0
+    patience: Patience = field(default_factory=lambda: Patience(tries=12))
     connect_timeout_seconds: int = 5
     pool_size: int = 5
     piece_bytes: int = 4 << 20
@@ -161,15 +165,11 @@ class Warehouse:
             yield config
 
     def _connect(self) -> sqlalchemy.Connection:
-        for attempt in tenacity.Retrying(
-            retry=tenacity.retry_if_exception_type(WarehouseUnavailable),
-            stop=tenacity.stop_after_delay(self.rules.patience_seconds),
-            wait=tenacity.wait_random_exponential(multiplier=0.1, max=self.rules.longest_pause_seconds),
-            reraise=True,
-        ):
-            with attempt, _translated("connecting to the warehouse"):
+        def attempt() -> sqlalchemy.Connection:
+            with _translated("connecting to the warehouse"):
                 return self.engine.connect()
-        raise AssertionError("tenacity either returns or raises")  # pragma: no cover
+
+        return self.rules.patience(attempt)
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,7 +204,7 @@ class Transaction:
         """
         if schema is None:
             if not isinstance(rows, pa.Table | pa.RecordBatchReader):
-                raise WarehouseError(f"table {name!r}: batches need a schema")
+                raise WarehouseRejected(f"table {name!r}: batches need a schema")
             schema = rows.schema
         batches = rows.to_batches() if isinstance(rows, pa.Table) else rows
         table = _quoted(name)
@@ -283,7 +283,7 @@ class Transaction:
     def _driver(self) -> psycopg.Connection[Any]:
         driver = self.connection.connection.driver_connection
         if not isinstance(driver, psycopg.Connection):
-            raise WarehouseError(f"the URL must begin with postgresql+psycopg://, its driver is {type(driver)}")
+            raise WarehouseRejected(f"the URL must begin with postgresql+psycopg://, its driver is {type(driver)}")
         return driver
 
     def _cursor(self) -> psycopg.Cursor[Any]:
@@ -338,12 +338,12 @@ def _translated(what: str = "") -> Iterator[None]:
         raise WarehouseUnavailable(f"{what}: every connection is in use: {error}") from error
     except (psycopg.Error, exc.DBAPIError) as error:
         cause = error.orig if isinstance(error, exc.DBAPIError) else error
-        kind = WarehouseUnavailable if _passes(cause) else WarehouseError
+        kind = WarehouseUnavailable if _passes(cause) else WarehouseRejected
         raise kind(": ".join(filter(None, [what, _explained(cause)]))) from error
     except exc.SQLAlchemyError as error:
-        raise WarehouseError(": ".join(filter(None, [what, str(error)]))) from error
+        raise WarehouseRejected(": ".join(filter(None, [what, str(error)]))) from error
     except arrow_copy.UnsupportedColumn as error:
-        raise WarehouseError(": ".join(filter(None, [what, str(error)]))) from error
+        raise WarehouseRejected(": ".join(filter(None, [what, str(error)]))) from error
 
 
 def _passes(error: BaseException | None) -> bool:

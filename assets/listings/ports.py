@@ -6,8 +6,10 @@ Belongs here: the protocol and its one failure. Not here: any implementation (se
 from pathlib import Path
 from typing import Protocol
 
+from assets.failures import PermanentFailure
 
-class DeliveryGone(RuntimeError):
+
+class DeliveryGone(PermanentFailure):
     """The delivered version of an object is not there any more: it was deleted or replaced since it was listed."""
 
 

@@ -13,6 +13,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 from resources.language_model import OpenAILanguageModel
+from resources.patience import Patience
 
 
 @dataclass(slots=True)
@@ -45,7 +46,8 @@ class FakeApi:
         return reply if isinstance(reply, Reply) else reply(question)
 
     def model(self, **options: Any) -> OpenAILanguageModel:
-        return OpenAILanguageModel("test-key", f"{self.url}/v1", "tiny", **{"timeout": 5.0, "max_retries": 2} | options)
+        options = {"timeout": 5.0, "patience": Patience(tries=3)} | options
+        return OpenAILanguageModel("test-key", f"{self.url}/v1", "tiny", **options)
 
 
 def chat(content: str | None, *, finish: str = "stop", refusal: str | None = None) -> dict[str, Any]:

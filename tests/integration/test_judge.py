@@ -30,6 +30,7 @@ from assets.tracking import ModelVersion, RunRecord
 from benchmarks.judge import NoMemory
 from benchmarks.matching import clean_feeds, judge, read_feeds
 from resources.object_store import ObjectStore
+from resources.patience import Patience
 from resources.state_shelf import ObjectStateShelf
 from resources.warehouse import Warehouse
 
@@ -122,7 +123,7 @@ def test_a_server_that_does_not_answer_changes_nothing(
 ) -> None:
     api.replies = [reply]
     judging = replace(RULES, judging=JudgeRules(questions=60, concurrency=1))
-    model = ModelJudge(api.model(max_retries=1), colours=False)
+    model = ModelJudge(api.model(patience=Patience(tries=2)), colours=False)
     settled, consultation = judge_uncertain(replace(alone, rules=judging), products, model, NoMemory())
     assert consultation.failure is not None and consultation.failure.startswith(failure)
     assert consultation.asked == 10

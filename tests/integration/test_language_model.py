@@ -22,6 +22,7 @@ from assets.language_model import (
 from assets.summaries.schema import GOLDEN_RECORDS
 from assets.summaries.writing import WritingRules, summarise
 from resources.language_model import OpenAILanguageModel
+from resources.patience import Patience
 
 REQUEST = CompletionRequest(
     instructions="Write.",
@@ -66,7 +67,7 @@ def test_the_environment_is_not_read(api: FakeApi, monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:1/nowhere")
     monkeypatch.setenv("OPENAI_API_KEY", "stolen")
     api.replies = [Reply(chat("{}"))]
-    OpenAILanguageModel(None, f"{api.url}/v1", "tiny", max_retries=0).complete(REQUEST)
+    OpenAILanguageModel(None, f"{api.url}/v1", "tiny", patience=Patience(tries=1)).complete(REQUEST)
     assert "stolen" not in api.headers[0]["authorization"]
 
 
@@ -82,7 +83,7 @@ def test_an_overloaded_server_is_asked_again_when_it_says(api: FakeApi) -> None:
 def test_what_passes_is_retried_and_then_told(api: FakeApi, failure: Reply) -> None:
     api.replies = [failure]
     with pytest.raises(ModelUnavailable, match=str(failure.status)):
-        api.model(max_retries=2).complete(REQUEST)
+        api.model(patience=Patience(tries=3)).complete(REQUEST)
     assert len(api.asked) == 3
     api.replies = [failure, Reply(chat("{}"))]
     assert api.model().complete(REQUEST).content == "{}"
@@ -91,12 +92,12 @@ def test_what_passes_is_retried_and_then_told(api: FakeApi, failure: Reply) -> N
 def test_a_server_that_does_not_answer_in_time(api: FakeApi) -> None:
     api.replies = [Reply(chat("{}"), delay=1.0)]
     with pytest.raises(ModelUnavailable, match="timed out"):
-        api.model(timeout=0.1, max_retries=0).complete(REQUEST)
+        api.model(timeout=0.1, patience=Patience(tries=1)).complete(REQUEST)
 
 
 def test_a_server_that_is_not_there() -> None:
     with pytest.raises(ModelUnavailable):
-        OpenAILanguageModel(None, "http://127.0.0.1:9/v1", "tiny", max_retries=0).complete(REQUEST)
+        OpenAILanguageModel(None, "http://127.0.0.1:9/v1", "tiny", patience=Patience(tries=1)).complete(REQUEST)
 
 
 @pytest.mark.parametrize(
@@ -105,7 +106,7 @@ def test_a_server_that_is_not_there() -> None:
 def test_what_does_not_pass_is_told_at_once(api: FakeApi, failure: Reply) -> None:
     api.replies = [failure]
     with pytest.raises(ModelRejected, match=str(failure.status)):
-        api.model(max_retries=0).complete(REQUEST)
+        api.model(patience=Patience(tries=1)).complete(REQUEST)
     assert len(api.asked) == 1
 
 
@@ -180,7 +181,7 @@ GOOD = "The Acme Phone is offered by 2 shops, for €10.00 to €20.00."
 )
 def test_records_become_summaries_or_fall_back(api: FakeApi, reply: Reply, reason: str | None) -> None:
     api.replies = [reply]
-    [row] = summarise(records("Acme Phone"), api.model(max_retries=1)).table.to_pylist()
+    [row] = summarise(records("Acme Phone"), api.model(patience=Patience(tries=2))).table.to_pylist()
     if reason is None:
         assert (row["author"], row["summary"], row["fallback_reason"]) == ("tiny (prompt 1)", GOOD, None)
     else:

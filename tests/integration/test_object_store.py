@@ -25,10 +25,11 @@ from resources.object_store import (
     ObjectStoreUnavailable,
     StoreRules,
 )
+from resources.patience import Patience
 
 pytestmark = pytest.mark.stack
 
-QUICK = StoreRules(tries=4, longest_pause_seconds=0.05, stream_bytes=64 << 10)
+QUICK = StoreRules(patience=Patience(tries=4, longest_pause_seconds=0.05), stream_bytes=64 << 10)
 
 
 @pytest.fixture(scope="module")
@@ -212,7 +213,7 @@ def test_a_failed_listing_is_not_an_empty_one(store: ObjectStore, bucket: str, w
     wire.refusals = 1000
     with pytest.raises(ObjectStoreUnavailable):
         over(wire, stack).list(bucket)
-    assert wire.connections == QUICK.tries
+    assert wire.connections == QUICK.patience.tries
 
 
 # -- trouble ----------------------------------------------------------------------------------------------------

@@ -24,11 +24,12 @@ from qdrant_client import QdrantClient
 from assets.embeddings.ports import HalfVectors, IndexedProduct, SearchFilter, VectorIndex
 from assets.embeddings.schema import DIMENSIONS
 from orchestration.settings import Endpoints
+from resources.patience import Patience
 from resources.pgvector_index import PgVectorIndex, PgVectorRules
 from resources.qdrant_embedded import QdrantEmbeddedIndex, QdrantEmbeddedRules
 from resources.qdrant_points import from_payload, from_point, key_of, point_id, to_payload
 from resources.qdrant_server import QdrantServerIndex, QdrantServerRules
-from resources.vector_index import IndexUnavailable
+from resources.vector_index import IndexRejected, IndexUnavailable
 from resources.warehouse import Warehouse
 
 # What Qdrant's client says about its in-memory stand-in.
@@ -321,7 +322,7 @@ class TestPgVector:
 
 
 def test_a_server_that_cannot_be_reached_is_named() -> None:
-    index = QdrantServerIndex("http://127.0.0.1:9", rules=QdrantServerRules(patience_seconds=0.2))
+    index = QdrantServerIndex("http://127.0.0.1:9", rules=QdrantServerRules(patience=Patience(tries=2)))
     with pytest.raises(IndexUnavailable, match=r"127\.0\.0\.1:9"):
         index.fingerprints()
 
@@ -362,7 +363,7 @@ class TestQdrantEmbedded:
         folder = tmp_path / "qdrant"
         folder.mkdir()
         (folder / "edge_config.json").write_text("{")
-        with pytest.raises(IndexUnavailable, match="cannot be opened"):
+        with pytest.raises(IndexRejected, match="cannot be opened"):
             QdrantEmbeddedIndex(folder).fingerprints()
 
     def test_a_draft_left_by_a_killed_process_is_no_hindrance(self, tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ from assets.products.schema import CLEANED_PRODUCTS
 from assets.summaries.schema import CLUSTER_SUMMARIES, GOLDEN_RECORDS
 from orchestration.settings import Endpoints
 from resources import arrow_copy
+from resources.patience import Patience
 from resources.warehouse import Warehouse, WarehouseError, WarehouseRules, WarehouseUnavailable
 
 pytestmark = pytest.mark.stack
@@ -362,7 +363,7 @@ def test_a_query_that_cannot_be_read_says_why(
 
 
 def test_the_passing_and_the_lasting_are_told_apart(url: str) -> None:
-    impatient = WarehouseRules(patience_seconds=0.2)
+    impatient = WarehouseRules(patience=Patience(tries=2))
     address = sqlalchemy.make_url(url)
     nobody_there = address.set(port=1).render_as_string(hide_password=False)
     with pytest.raises(WarehouseUnavailable, match="refused"):
