@@ -4,7 +4,9 @@ Belongs here: which stores there are, in which order they are emptied, and the r
 (see `mentions`), keeping it from coming in again (see `assets.listings.intake`).
 """
 
+import io
 import json
+import zipfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
@@ -68,6 +70,9 @@ PICTURES = {
     "least_certain_joins.csv": "plots/least_certain_joins.png",
     "nearest_misses.csv": "plots/nearest_misses.png",
 }
+PICTURED_ROWS = "rows, and their picture"
+#: Where records wait while MLflow is away (see `resources.tracking_outbox`).
+OUTBOX = "tracking/"
 #: A run that was under way may bring back what was removed: the stores are gone through until nothing is left.
 MOST_ROUNDS = 3
 
@@ -246,7 +251,12 @@ class Eraser:
                 if rows:
                     self.store.delete(bucket, str(path.parent / PICTURES[path.name]))
                     self.store.put_bytes(bucket, version.key, data, content_type="text/csv")
-                    yield Removed(store="MLflow", place=version.key, count=rows, what="rows, and their picture")
+                    yield Removed(store="MLflow", place=version.key, count=rows, what=PICTURED_ROWS)
+            elif version.key.startswith(OUTBOX):
+                data, rows = _cut_from_record(self.store.get_bytes(bucket, version.key), mentions)
+                if rows:
+                    self.store.put_bytes(bucket, version.key, data, content_type="application/zip")
+                    yield Removed(store="MLflow", place=version.key, count=rows, what=PICTURED_ROWS)
             elif version.key.startswith(TEXTS):
                 text = self.store.get_bytes(bucket, version.key).decode(errors="replace")
                 if mentions.in_text(text):
@@ -314,6 +324,24 @@ class Eraser:
                         yield Removed(store="Dagster", place=f"{table}.{column}", count=count, what="events")
         finally:
             engine.dispose()
+
+
+def _cut_from_record(data: bytes, mentions: Mentions) -> tuple[bytes, int]:
+    """Return a record that waits for MLflow without what names the listing, and how many rows that was."""
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        parts = {name: archive.read(name) for name in archive.namelist()}
+    rows = 0
+    for table, image in PICTURES.items():
+        if (name := f"run/{table}") in parts:
+            parts[name], cut = mentions.cut_from_csv(parts[name])
+            if cut:
+                rows += cut
+                parts.pop(f"run/{image}", None)
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        for name, part in parts.items():
+            archive.writestr(name, part)
+    return file.getvalue(), rows
 
 
 def _cut_events(connection: sqlalchemy.Connection, table: str, column: str, mentions: Mentions) -> Iterator[int]:

@@ -302,6 +302,12 @@ def test_an_erased_listing_is_nowhere_and_does_not_come_back(company: Company, e
     experiment = "mlflow/clustering/1/artifacts"
     company.store.put_bytes(company.bucket, f"{experiment}/nearest_misses.csv", as_csv(doubts))
     company.store.put_bytes(company.bucket, f"{experiment}/plots/nearest_misses.png", b"a picture of both")
+    waiting = io.BytesIO()
+    with zipfile.ZipFile(waiting, "w") as record:
+        record.writestr("record.json", "{}")
+        record.writestr("run/nearest_misses.csv", as_csv(doubts))
+        record.writestr("run/plots/nearest_misses.png", b"a picture of both")
+    company.store.put_bytes(company.bucket, "tracking/waiting/1.zip", waiting.getvalue())
     before = everything(company, events)
     assert before.count("alpha:a1") > 10
     assert before.count(SECRET) > 10
@@ -331,6 +337,7 @@ def test_an_erased_listing_is_nowhere_and_does_not_come_back(company: Company, e
     after = everything(company, events)
     assert [line[:300] for line in after.split("\n") if "alpha:a1" in line or SECRET in line] == []
     assert json.loads(after[after.index('{"__class__"') :].split("\n")[0]), "events stay what Dagster can read"
+    assert "a picture of both" not in after
     kept = company.store.get_bytes(company.bucket, f"{experiment}/nearest_misses.csv").decode()
     assert kept.splitlines() == ['"left_id","right_id","title"', '"alpha:a2","beta:b1","x"']
 
