@@ -29,9 +29,14 @@ def stored_members(catalogue: Catalogue) -> dict[str, str]:
     return _as_mapping(catalogue.read("SELECT product_id, cluster_id FROM catalog.cluster_members", MEMBERS))
 
 
-def retired_ids(catalogue: Catalogue) -> frozenset[str]:
-    """Return every cluster id that was ever given; none of them is given again to other members."""
-    return frozenset(catalogue.read("SELECT cluster_id FROM catalog.clusters", IDS).column("cluster_id").to_pylist())
+def given_ids(catalogue: Catalogue) -> list[str]:
+    """Return every cluster id that was ever given, oldest first; none of them is given again to other members."""
+    given: list[str] = (
+        catalogue.read('SELECT cluster_id FROM catalog.clusters ORDER BY created_at, cluster_id COLLATE "C"', IDS)
+        .column("cluster_id")
+        .to_pylist()
+    )
+    return given
 
 
 def apply_clusters(catalogue: Catalogue, clusters: pa.Table, scored: pa.Table, run_id: str) -> pa.Table:

@@ -16,7 +16,7 @@ from pydantic import Field
 
 from assets.catalogue import Catalogue
 from assets.clusters.answers import CatalogueMemory
-from assets.clusters.applying import apply_clusters, retired_ids, stored_members
+from assets.clusters.applying import apply_clusters, given_ids, stored_members
 from assets.clusters.consulting import Consultation, count_answers, judge_uncertain, judged_table
 from assets.clusters.doubts import Doubts, find_doubts
 from assets.clusters.explanation import Explanation, explain_pairs
@@ -157,7 +157,7 @@ def match_products(
     consultation = None
     if judge is not None:
         matching, consultation = judge_uncertain(matching, products, judge, CatalogueMemory(catalogue))
-    identity = assign_ids(stored_members(catalogue), matching.labels, retired=retired_ids(catalogue))
+    identity = assign_ids(stored_members(catalogue), matching.labels, given=given_ids(catalogue))
 
     candidates = candidate_table(matching.corpus, matching.candidates)
     model = model_table(matching.model)

@@ -8,7 +8,7 @@ order or numbering of a run. An old id that nobody carries on leads to the clust
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Collection, Hashable, Iterable, Mapping
+from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -60,13 +60,18 @@ def name_cluster(members: Iterable[str], taken: Collection[str] = ()) -> str:
 
 
 def carry_over(
-    overlaps: Mapping[tuple[str, Hashable], int], first_member: Mapping[Hashable, str]
+    overlaps: Mapping[tuple[str, Hashable], int], first_member: Mapping[Hashable, str], age: Mapping[str, int]
 ) -> dict[Hashable, str]:
-    """Give old ids to new clusters, largest overlap first, each at most once; ties go to the smaller id and member."""
+    """Give old ids to new clusters, largest overlap first, each at most once; ties go to the older id.
+
+    An id that was given out earlier is one that more people have stored, and where a cluster is put together again it
+    is the one that it had.
+    """
     carried: dict[Hashable, str] = {}
     used: set[str] = set()
     for (old, cluster), _ in sorted(
-        overlaps.items(), key=lambda item: (-item[1], item[0][0], first_member[item[0][1]])
+        overlaps.items(),
+        key=lambda item: (-item[1], age.get(item[0][0], len(age)), item[0][0], first_member[item[0][1]]),
     ):
         if old not in used and cluster not in carried:
             carried[cluster] = old
@@ -82,15 +87,13 @@ def gather(assignment: Mapping[str, Hashable]) -> dict[Hashable, set[str]]:
     return members
 
 
-def assign_ids(
-    previous: Mapping[str, str], current: Mapping[str, Hashable], *, retired: Collection[str] = ()
-) -> Identity:
+def assign_ids(previous: Mapping[str, str], current: Mapping[str, Hashable], *, given: Sequence[str] = ()) -> Identity:
     """Give lasting ids to a partition.
 
     Args:
         previous: Product id -> cluster id, as of the previous clustering.
         current: Product id -> any cluster label, as of this one.
-        retired: Ids that were given out earlier and are no longer in `previous`; they are not given out again.
+        given: Every id that was ever given out, oldest first; none of them is given out again.
 
     Returns:
         Product id -> cluster id, and the events, ordered by cluster id and kind. An unchanged partition keeps all
@@ -102,9 +105,9 @@ def assign_ids(
     for product, label in current.items():
         if product in previous:
             overlaps[previous[product], label] += 1
-    carried = carry_over(overlaps, first_member)
+    carried = carry_over(overlaps, first_member, {name: rank for rank, name in enumerate(given)})
 
-    taken = {*retired, *previous.values()}
+    taken = {*given, *previous.values()}
     ids: dict[Hashable, str] = dict(carried)
     for label in sorted(clusters.keys() - carried.keys(), key=lambda label: first_member[label]):
         ids[label] = name_cluster(clusters[label], taken)

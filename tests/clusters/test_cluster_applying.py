@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from assets.clusters.applying import apply_clusters, retired_ids, stored_members
+from assets.clusters.applying import apply_clusters, given_ids, stored_members
 from assets.clusters.identity import assign_ids
 from assets.clusters.schema import CLUSTER_EVENTS, PRODUCT_CLUSTERS, SCORED_PAIRS
 from orchestration.report import UnknownCluster, show
@@ -43,7 +43,7 @@ class Clusters:
     def apply(self, *groups: str, scored: pa.Table = NO_PAIRS, run_id: str = "run") -> dict[str, str]:
         """Store a partition, a word per group and a letter per product, as the matcher does; product -> cluster id."""
         labels = {product: group for group in groups for product in group}
-        ids = dict(assign_ids(stored_members(self.warehouse), labels, retired=retired_ids(self.warehouse)).ids)
+        ids = dict(assign_ids(stored_members(self.warehouse), labels, given=given_ids(self.warehouse)).ids)
         self.events = apply_clusters(self.warehouse, table_of(ids), scored, run_id)
         return ids
 

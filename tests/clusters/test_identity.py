@@ -120,6 +120,17 @@ def test_a_split_keeps_the_id_with_the_larger_part_and_names_the_other_after_its
     assert (part, "created") in kinds(identity)
 
 
+@pytest.mark.laws
+@given(partition.filter(bool))
+def test_a_cluster_that_is_parted_and_put_together_again_has_its_id_back(parts: dict[str, int]) -> None:
+    whole = dict.fromkeys(parts, 0)
+    ids = born(whole)
+    parted = dict(assign_ids(ids, parts, given=sorted(set(ids.values()))).ids)
+    (first,) = set(ids.values())
+    later = sorted(set(parted.values()) - {first})
+    assert dict(assign_ids(parted, whole, given=[first, *later]).ids) == ids
+
+
 def test_a_cluster_that_left_the_catalogue_is_dissolved() -> None:
     old = born({"a": 1, "b": 2})
     assert kinds(assign_ids(old, {"b": 2})) == [(old["a"], "dissolved")]
@@ -130,4 +141,4 @@ def test_a_taken_name_is_never_given_twice() -> None:
     second = name_cluster(["b", "a"], taken={first})
     assert second != first
     assert second == name_cluster(["a", "b"], taken={first})
-    assert set(assign_ids({}, {"a": 0, "b": 0}, retired={first}).ids.values()) == {second}
+    assert set(assign_ids({}, {"a": 0, "b": 0}, given=[first]).ids.values()) == {second}
