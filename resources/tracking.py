@@ -42,12 +42,12 @@ class TrackingRules:
     """How patiently MLflow is asked: what it does not take is kept for later, so that nobody need wait long.
 
     Attributes:
-        retries: Further tries of a request to its server, with growing pauses (about 13 seconds in all) or as long as
+        retries: Further tries of a request to its server, with growing pauses (about 5 seconds in all) or as long as
             the server says; `MLFLOW_HTTP_REQUEST_MAX_RETRIES` goes before it.
         connect_timeout_seconds: How long a first connection to its database may take.
     """
 
-    retries: int = 3
+    retries: int = 2
     connect_timeout_seconds: int = 5
 
 

@@ -254,8 +254,8 @@ def test_an_mlflow_that_is_away_is_told_after_some_tries(
     with pytest.raises(TrackingUnavailable) as raised:
         tracked()
     assert isinstance(raised.value, TransientFailure)
-    assert len(server.asked) == 4
-    assert waits == sorted(waits) and len(waits) >= 2
+    assert len(server.asked) == 3
+    assert waits and all(waited > 3 for waited in waits), "the first further try comes at once"
 
 
 # -- PostgreSQL ---------------------------------------------------------------------------------------------------
