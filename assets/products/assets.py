@@ -12,9 +12,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from assets.batches import BATCHES, BatchArchive, BatchBook
-from assets.catalogue import Catalogue, select
+from assets.catalogue import Catalogue
 from assets.listings.schema import RAW_LISTINGS
 from assets.presentation import OWNERS, asset_key, column_lineage, markdown_table, plot, preview, table_metadata
+from assets.products.agreement import read_current
 from assets.products.applying import Applied, apply_batch
 from assets.products.cleaning import Cleaned, CleaningRules, clean_again, clean_listings, lexicon_of
 from assets.products.plots import draw_fill_rates, draw_quality
@@ -164,9 +165,7 @@ def changes_metadata(applied: Applied) -> dict[str, Any]:
 )
 def current_products(catalogue: dg.ResourceParam[Catalogue]) -> dg.MaterializeResult[pa.Table]:
     """Take the current catalogue out of PostgreSQL."""
-    products = catalogue.read(
-        select(CURRENT_PRODUCTS, "catalog.products", where="delisted_at IS NULL"), CURRENT_PRODUCTS.arrow
-    )
+    products = read_current(catalogue)
     offers = products.group_by("source").aggregate([("product_id", "count")]).to_pylist()
     return dg.MaterializeResult(
         value=products,
