@@ -1,10 +1,10 @@
-"""What a person corrects, through Dagster's own jobs and every store: rejected rows, a batch too many, one listing."""
+"""Whatever way deliveries come, and what a person corrects of them, through Dagster's own jobs and every store."""
 
 import io
 import json
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from time import sleep
 
@@ -16,13 +16,14 @@ import sqlalchemy
 from dagster import serialize_value
 from word_embedder import WordEmbedder
 
+from assets.batches import BATCHES
 from assets.clusters.recording import as_csv
 from assets.clusters.rules import MatchRules
 from assets.products.guarding import SnapshotRules
 from assets.tracking import ModelVersion, RunRecord
 from orchestration.build import build_definitions
 from orchestration.erasure import Eraser, Removed
-from orchestration.jobs import CATALOGUE_STAGES
+from orchestration.jobs import CATALOGUE_STAGES, INGEST
 from orchestration.refresh import Outcome, Refresh
 from orchestration.rejections import Rejection, count_by_reason, rejections, request_replay
 from orchestration.rollback import roll_back_batch
@@ -37,6 +38,7 @@ from resources.pgvector_index import PgVectorIndex
 from resources.qdrant_embedded import QdrantEmbeddedIndex
 from resources.state_shelf import ObjectStateShelf
 from resources.warehouse import Warehouse
+from sensors.landing import look
 
 pytestmark = [
     pytest.mark.stack,
@@ -128,6 +130,17 @@ class Company:
         assert outcome.failures == []
         assert [check for check in outcome.checks() if not check.passed and check.severity == "ERROR"] == []
 
+    def take_in_backwards(self) -> None:
+        """Look at the bucket once, and take in what is there with the newest batch first, the way no queue would."""
+        waiting = look(self.zone, self.book).waiting
+        assert len(waiting) > 2
+        for batch_key in reversed(waiting):
+            outcome = Outcome()
+            assert self.book.claim([batch_key]) == [batch_key]
+            self.instance.add_dynamic_partitions(str(BATCHES.name), [batch_key])
+            self.refresh._run(INGEST.name, batch_key, lambda happening: None, outcome)
+            assert outcome.failures == []
+
     def make_catalogue(self) -> None:
         stages = dg.AssetSelection.groups(*(stage for stage in CATALOGUE_STAGES if stage != "marts"))
         selection = stages | dg.AssetSelection.assets("products/current_products")
@@ -172,19 +185,53 @@ class Company:
 
 
 @pytest.fixture
-def company(
+def found(
     new_warehouse: Callable[[str], AbstractContextManager[Warehouse]],
     new_bucket: Callable[[str], str],
     store: ObjectStore,
     tmp_path: Path,
-) -> Iterator[Company]:
-    with new_warehouse("corrections") as warehouse:
-        made = Company(warehouse, store, (new_bucket("landing"), new_bucket("artifacts")), tmp_path)
-        made.deliver(feeds=CONTRACTS, all=ALPHA, delta_1=FIRST)
-        made.take_in()
+) -> Iterator[Callable[[str], Company]]:
+    """Found a company that reads a landing bucket, with everything else of its own."""
+    with ExitStack() as companies:
+
+        def made(landing: str) -> Company:
+            home = tmp_path / new_bucket("home")
+            home.mkdir()
+            warehouse = companies.enter_context(new_warehouse("corrections"))
+            company = Company(warehouse, store, (landing, new_bucket("artifacts")), home)
+            companies.callback(company.pgvector.close)
+            companies.callback(company.instance.dispose)
+            return company
+
         yield made
-        made.pgvector.close()
-        made.instance.dispose()
+
+
+@pytest.fixture
+def company(found: Callable[[str], Company], new_bucket: Callable[[str], str]) -> Company:
+    company = found(new_bucket("landing"))
+    company.deliver(feeds=CONTRACTS, all=ALPHA, delta_1=FIRST)
+    company.take_in()
+    return company
+
+
+def test_deliveries_twice_in_two_names_and_in_any_order_make_one_catalogue(
+    company: Company, found: Callable[[str], Company]
+) -> None:
+    sleep(1.1)  # the store tells times of delivery apart by the second
+    company.deliver(delta_2=FIRST.replace("headphones black", "headphones silver"), delta_3=FIRST)
+    company.take_in()
+    sleep(1.1)
+    company.deliver(delta_4=FIRST, delta_5=SECOND)
+    company.take_in()
+    orderly = company.contents()
+    assert len(orderly["listing_history"]) == 3 + 2 + 1 + 1 + 1, "added, changed, changed back, and one more"
+
+    late = found(company.zone.bucket)
+    late.take_in_backwards()
+    assert late.contents() == orderly
+    late.deliver(delta_6=SECOND)
+    late.take_in()
+    assert late.contents() == orderly
 
 
 def test_rejected_rows_are_shown_and_exactly_those_go_through_again(company: Company) -> None:
