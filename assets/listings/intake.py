@@ -66,7 +66,7 @@ class IntakeRules:
     attributes_chars: int = 1_000_000
     chunk_rows: int = 16_384
     chunk_chars: int = 16 << 20
-    repeats_cache_kib: int = 64 << 10
+    repeats_cache_kib: int = 16 << 10
 
 
 class RowsLost(RuntimeError):
@@ -152,19 +152,23 @@ def rows_of_file(
         FeedUnreadable: the file is not there, cannot be read as a whole, or changed while it was read.
     """
     try:
-        before = _state(path)
+        before = state_of(path)
         stream = path.open("rb")
     except OSError as error:
         raise FeedUnreadable(name, f"expected a readable file; {error.strerror or error}") from error
     with stream:
         yield from read_rows(stream, contract, name=name, limits=limits)
-    if _state(path) != before:
+    if state_of(path) != before:
         raise FeedUnreadable(name, "the file changed while it was read; expected it to be complete")
 
 
-def _state(path: Path) -> tuple[int, int, int]:
-    stat = path.stat()
-    return stat.st_ino, stat.st_size, stat.st_mtime_ns
+def state_of(path: Path) -> tuple[int, ...] | None:
+    """Return what is another when a file has changed; None where there is no file."""
+    try:
+        stat = path.stat()
+    except FileNotFoundError:
+        return None
+    return stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
