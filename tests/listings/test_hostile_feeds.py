@@ -432,7 +432,7 @@ def test_a_bad_file_comes_out_as_stated(case: str, tmp_path: Path) -> None:
     raws = pq.read_table(intake.rejected_path).column("raw").to_pylist()
     assert all(len(raw) <= 2 * LIMITS.row_chars for raw in raws)
     listings = pq.read_table(intake.accepted_path)
-    cleaned = clean_listings(listings, rules=CleaningRules(), brands=lexicon_of(listings, {}))
+    cleaned = clean_listings(listings, rules=CleaningRules(), brands=lexicon_of(listings))
     assert cleaned.products.num_rows + cleaned.rejected.num_rows == intake.accepted
     CLEANED_PRODUCTS.conform(cleaned.products)
     REJECTED_PRODUCTS.conform(cleaned.rejected)

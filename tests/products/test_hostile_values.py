@@ -82,7 +82,7 @@ def products_of(tmp_path: Path, fmt: str, data: bytes) -> tuple[list[dict[str, A
     contract = FeedContract.model_validate({"source": "shop", "path": "feed", "format": fmt, "currency": "EUR"})
     intake = read_feed(feed, contract, tmp_path / "taken")
     listings = pq.read_table(intake.accepted_path)
-    cleaned: Cleaned = clean_listings(listings, rules=CleaningRules(), brands=lexicon_of(listings, {}))
+    cleaned: Cleaned = clean_listings(listings, rules=CleaningRules(), brands=lexicon_of(listings))
     assert intake.read == cleaned.products.num_rows + cleaned.rejected.num_rows + intake.rejected + intake.repeats
     return cleaned.products.to_pylist(), cleaned.rejected.num_rows + intake.rejected
 
@@ -235,7 +235,18 @@ CHECKS: dict[str, Callable[[str], None]] = {
     name.removeprefix("check_"): check for name, check in globals().items() if name.startswith("check_")
 }
 #: Modules of the room that read no text.
-NO_PARSERS = {"applying", "assets", "checks", "cleaning", "guarding", "plots", "quality", "schema"}
+NO_PARSERS = {
+    "agreement",
+    "applying",
+    "assets",
+    "checks",
+    "cleaning",
+    "guarding",
+    "plots",
+    "quality",
+    "schema",
+    "timeline",
+}
 
 
 def test_no_parser_of_the_room_is_forgotten() -> None:
