@@ -18,7 +18,7 @@ from assets.batches import BATCHES
 from assets.presentation import asset_key
 from assets.products.schema import CATALOGUE as CATALOGUE_TABLE
 from orchestration.jobs import CATALOGUE, INGEST
-from orchestration.runners import RUNNER_TAG, fail_dead_runs, this_process
+from orchestration.runners import RUNNER_TAG, fail_dead_runs, is_alive, this_process
 from resources.batch_book import PostgresBatchBook
 from resources.landing_zone import LandingBucket
 from sensors.catalogue import newest_change
@@ -93,18 +93,22 @@ class Refresh:
 
         A batch is claimed just before it runs: what is claimed and does not run for long would be taken for lost.
         """
-        fail_dead_runs(self.instance)
-        release_lost_requests(self.book, self.instance, datetime.now(UTC))
+        self._release_lost()
         outcome.failures.extend(look(self.zone, self.book).problems)
         ours: set[str] = set()
         while waiting := self._open("pending"):
-            claimed = self.book.claim(waiting[:1])
+            claimed = self.book.claim(waiting[:1], this_process())
             self.instance.add_dynamic_partitions(str(BATCHES.name), claimed)
             for batch_key in claimed:
                 ours.add(batch_key)
                 self._run(INGEST.name, batch_key, watch, outcome)
         self._await_others(ours, outcome)
         outcome.notes.extend(f"{row['object_key']} was not taken in: {row['reason']}" for row in self.book.refusals())
+
+    def _release_lost(self) -> None:
+        """Let batches wait again that a process took on which is gone."""
+        fail_dead_runs(self.instance)
+        release_lost_requests(self.book, self.instance, datetime.now(UTC), is_alive)
 
     def _open(self, state: str) -> list[str]:
         """Return the batches of which a delivery is in this state, oldest first."""

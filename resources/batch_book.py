@@ -36,6 +36,7 @@ DELIVERIES = pa.schema(
         ("attempts", pa.int64()),
         ("updated_at", MOMENT),
         ("reason", TEXT),
+        ("claimed_by", TEXT),
     ]
 )
 NEWEST = pa.schema(
@@ -238,8 +239,8 @@ class PostgresBatchBook:
     def deliveries(self) -> pa.Table:
         """Return every delivery of the bucket that was ever written down, oldest first."""
         return self.warehouse.read(
-            "SELECT delivery_id, object_key, etag, size, last_modified, state, batch_key, attempts, updated_at, reason "
-            "FROM catalog.deliveries WHERE bucket = :bucket ORDER BY last_modified, delivery_id",
+            "SELECT delivery_id, object_key, etag, size, last_modified, state, batch_key, attempts, updated_at, reason, "
+            "claimed_by FROM catalog.deliveries WHERE bucket = :bucket ORDER BY last_modified, delivery_id",
             DELIVERIES,
             bucket=self.bucket,
         )
@@ -352,14 +353,20 @@ class PostgresBatchBook:
         ).to_pylist()
         return rows
 
-    def claim(self, batch_keys: Sequence[str]) -> list[str]:
-        """Mark waiting batches as requested and return those that this call marked: of two callers one wins each."""
+    def claim(self, batch_keys: Sequence[str], claimed_by: str | None = None) -> list[str]:
+        """Mark waiting batches as requested and return those that this call marked: of two callers one wins each.
+
+        Args:
+            batch_keys: The batches.
+            claimed_by: The process that will run them itself, by a name that tells whether it still lives.
+        """
         with self.warehouse.transaction() as transaction:
             claimed = transaction.query(
-                "UPDATE catalog.deliveries SET state = 'requested', attempts = attempts + 1, updated_at = now() "
-                "WHERE batch_key = ANY(:batch_keys) AND state = 'pending' RETURNING batch_key",
+                "UPDATE catalog.deliveries SET state = 'requested', attempts = attempts + 1, updated_at = now(), "
+                "claimed_by = :claimed_by WHERE batch_key = ANY(:batch_keys) AND state = 'pending' RETURNING batch_key",
                 BATCH_KEYS,
                 batch_keys=list(batch_keys),
+                claimed_by=claimed_by,
             )
         won = set(claimed.column("batch_key").to_pylist())
         return [batch_key for batch_key in batch_keys if batch_key in won]

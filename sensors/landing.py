@@ -3,7 +3,7 @@
 Belongs here: the thin shell around the decision. Not here: the decision (see `deliveries`), reading feeds.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -145,16 +145,29 @@ def _entry(arrival: Arrival) -> LedgerEntry:
     )
 
 
-def release_lost_requests(book: PostgresBatchBook, instance: dg.DagsterInstance, now: datetime) -> None:
+def release_lost_requests(
+    book: PostgresBatchBook,
+    instance: dg.DagsterInstance,
+    now: datetime,
+    is_alive: Callable[[str], bool] = lambda _: True,
+) -> None:
     """Let batches wait again whose run never started, failed or was cancelled; give up after `MAX_ATTEMPTS`.
 
-    A run that ended says so at once; only for one that has not shown up yet is there `PATIENCE`.
+    A run that ended says so at once; only for one that has not shown up yet is there `PATIENCE`, unless the process
+    that would have made it is known to be dead.
+
+    Args:
+        book: The ledger of deliveries.
+        instance: Dagster's instance.
+        now: The time.
+        is_alive: Whether a process that claimed batches still lives, as far as one can tell here.
     """
     for row in book.deliveries().to_pylist():
         if row["state"] != "requested":
             continue
         run = _run_of(instance, row["batch_key"], row["updated_at"])
-        if run is None and now - row["updated_at"] < PATIENCE:
+        is_orphan = row["claimed_by"] is not None and not is_alive(row["claimed_by"])
+        if run is None and not is_orphan and now - row["updated_at"] < PATIENCE:
             continue
         if run is not None and not run.is_finished:
             continue

@@ -271,6 +271,23 @@ def test_a_lost_request_waits_again_and_is_given_up_in_the_end(
     assert f"its run never started, {MAX_ATTEMPTS} times" in row["reason"]
 
 
+def test_what_a_dead_process_claimed_waits_again_at_once(
+    zone: LandingBucket, book: PostgresBatchBook, instance: dg.DagsterInstance
+) -> None:
+    zone.deliver_bytes(OFFERS, "shops/offers.csv")
+    waiting = look(zone, book).waiting
+    now = datetime.now(UTC)
+    assert book.claim(waiting, "4711@1.00") == list(waiting)
+    release_lost_requests(book, instance, now)
+    release_lost_requests(book, instance, now, lambda name: name == "4711@1.00")
+    assert [state for _, state in states(book)] == ["requested"], "its run may come any moment"
+    release_lost_requests(book, instance, now, lambda name: name != "4711@1.00")
+    assert [state for _, state in states(book)] == ["pending"]
+    assert tick(zone, book, instance) == list(waiting)
+    release_lost_requests(book, instance, now, lambda _: False)
+    assert [state for _, state in states(book)] == ["requested"], "now it is the sensor's"
+
+
 def test_an_unreachable_bucket_is_not_an_empty_one(zone: LandingBucket, book: PostgresBatchBook) -> None:
     gone = LandingBucket(zone.store, "no-such-bucket-anywhere")
     with pytest.raises(Exception, match="no-such-bucket-anywhere"):
