@@ -22,7 +22,7 @@ from orchestration.runners import RUNNER_TAG, fail_dead_runs, is_alive, this_pro
 from resources.batch_book import PostgresBatchBook
 from resources.landing_zone import LandingBucket
 from sensors.catalogue import newest_change
-from sensors.landing import look, release_lost_requests
+from sensors.landing import look, release_lost_requests, tell_of_applied
 
 #: The step that matches, which may be told to do so from scratch.
 MATCH_STEP = "clusters__match"
@@ -94,6 +94,7 @@ class Refresh:
         A batch is claimed just before it runs: what is claimed and does not run for long would be taken for lost.
         """
         self._release_lost()
+        tell_of_applied(self.book, self.instance)
         outcome.failures.extend(look(self.zone, self.book).problems)
         ours: set[str] = set()
         while waiting := self._open("pending"):
@@ -127,8 +128,12 @@ class Refresh:
     def catalogue_is_due(self) -> bool:
         """Whether a stage of the whole catalogue is missing, older than what it is made from, or of other code.
 
-        What batches have said again without changing a product is nothing that it is made from.
+        So it is where the last run came to nothing: it may have made everything and died before it had checked it. What
+        batches have said again without changing a product is nothing that it is made from.
         """
+        last = self.instance.get_runs(dg.RunsFilter(job_name=CATALOGUE.name), limit=1)
+        if last and last[0].status in (dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED):
+            return True
         graph = self.definitions.resolve_asset_graph()
         made = {key: _newest(self.instance, key) for key in graph.materializable_asset_keys}
         change = newest_change(self.instance)

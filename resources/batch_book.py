@@ -49,6 +49,7 @@ OVERVIEW = pa.schema(
     [("batch_key", TEXT), ("delivered_at", MOMENT), ("object_key", TEXT), ("state", TEXT)]
     + [(name, ROWS) for name in ("rows_read", "rows_accepted", "rows_rejected")]
 )
+APPLIED = pa.schema([("batch_key", TEXT), ("run_id", TEXT)])
 STANDING = pa.schema([("state", TEXT), ("is_accepted", pa.bool_())])
 
 
@@ -120,6 +121,16 @@ class PostgresBatchBook:
             OVERVIEW,
             limit=limit,
             source=source,
+        ).to_pylist()
+        return rows
+
+    def last_applied(self, limit: int) -> list[dict[str, Any]]:
+        """Return the batches that came into the catalogue last, newest first: batch key, run that brought them."""
+        rows: list[dict[str, Any]] = self.warehouse.read(
+            "SELECT batch_key, run_id FROM catalog.batches WHERE state = 'applied' AND run_id IS NOT NULL "
+            "ORDER BY applied_at DESC LIMIT :limit",
+            APPLIED,
+            limit=limit,
         ).to_pylist()
         return rows
 

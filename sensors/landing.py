@@ -13,6 +13,8 @@ import dagster as dg
 
 from assets.batches import BATCHES
 from assets.listings.feeds import ContractError, FeedContract, FeedContracts, load_contracts
+from assets.presentation import asset_key
+from assets.products.schema import CATALOGUE
 from resources.batch_book import LedgerEntry, PostgresBatchBook
 from resources.landing_zone import LandingBucket
 from sensors.deliveries import CONTRACTS_FILE, Arrival, KnownDelivery, NewestBatch, ObjectVersion, plan_landing
@@ -23,6 +25,8 @@ PATIENCE = timedelta(minutes=2)
 MAX_ATTEMPTS = 3
 #: How far the clocks of PostgreSQL and of a runner may be apart.
 CLOCK_TOLERANCE = timedelta(seconds=5)
+#: Batches, newest first, of which Dagster must have heard. A later one makes up for all before it.
+LOOKED_BACK = 100
 PARTITION_TAG = "dagster/partition"
 
 
@@ -186,6 +190,35 @@ def _run_of(instance: dg.DagsterInstance, batch_key: str, requested_at: datetime
     return newest[0].dagster_run
 
 
+def tell_of_applied(book: PostgresBatchBook, instance: dg.DagsterInstance) -> None:
+    """Tell Dagster of batches whose run died after it had brought them into the catalogue, and before it said so.
+
+    What is made of the catalogue waits for that word. What they changed is not known by now, which counts as a change.
+    """
+    brought = {row["run_id"]: row["batch_key"] for row in book.last_applied(LOOKED_BACK)}
+    if not brought:
+        return
+    failed = dg.RunsFilter(run_ids=list(brought), statuses=[dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED])
+    for run in instance.get_runs(failed):
+        batch_key = brought[run.run_id]
+        if not _has_been_told(instance, batch_key, run.run_id):
+            instance.report_runless_asset_event(
+                dg.AssetMaterialization(
+                    asset_key(CATALOGUE),
+                    description=f"Run {run.run_id} brought it into the catalogue and ended before it could say so.",
+                    partition=batch_key,
+                )
+            )
+
+
+def _has_been_told(instance: dg.DagsterInstance, batch_key: str, run_id: str) -> bool:
+    """Whether Dagster has heard of a batch since the run began."""
+    wanted = dg.AssetRecordsFilter(asset_key=asset_key(CATALOGUE), asset_partitions=[batch_key])
+    told = instance.fetch_materializations(wanted, limit=1).records
+    begun = instance.get_records_for_run(run_id, of_type=dg.DagsterEventType.RUN_START, limit=1).records
+    return not begun or (bool(told) and told[0].storage_id > begun[0].storage_id)
+
+
 def build_landing_sensor(job_name: str) -> dg.SensorDefinition:
     """Return the sensor that runs the job for every batch that waits."""
 
@@ -205,6 +238,7 @@ def build_landing_sensor(job_name: str) -> dg.SensorDefinition:
         batch_book: dg.ResourceParam[PostgresBatchBook],
     ) -> dg.SensorResult | dg.SkipReason:
         release_lost_requests(batch_book, context.instance, datetime.now(UTC))
+        tell_of_applied(batch_book, context.instance)
         landed = look(landing_zone, batch_book)
         for problem in landed.problems:
             context.log.error(problem)
