@@ -18,11 +18,11 @@ from assets.batches import BATCHES
 from assets.presentation import asset_key
 from assets.products.schema import CATALOGUE as CATALOGUE_TABLE
 from orchestration.jobs import CATALOGUE, INGEST
-from orchestration.runners import RUNNER_TAG, fail_dead_runs, this_process
+from orchestration.runners import RUNNER_TAG, fail_dead_runs, is_alive, this_process
 from resources.batch_book import PostgresBatchBook
 from resources.landing_zone import LandingBucket
 from sensors.catalogue import newest_change
-from sensors.landing import look, release_lost_requests
+from sensors.landing import look, release_lost_requests, tell_of_applied
 
 #: The step that matches, which may be told to do so from scratch.
 MATCH_STEP = "clusters__match"
@@ -93,12 +93,12 @@ class Refresh:
 
         A batch is claimed just before it runs: what is claimed and does not run for long would be taken for lost.
         """
-        fail_dead_runs(self.instance)
-        release_lost_requests(self.book, self.instance, datetime.now(UTC))
+        self._release_lost()
+        tell_of_applied(self.book, self.instance)
         outcome.failures.extend(look(self.zone, self.book).problems)
         ours: set[str] = set()
         while waiting := self._open("pending"):
-            claimed = self.book.claim(waiting[:1])
+            claimed = self.book.claim(waiting[:1], this_process())
             self.instance.add_dynamic_partitions(str(BATCHES.name), claimed)
             for batch_key in claimed:
                 ours.add(batch_key)
@@ -107,6 +107,11 @@ class Refresh:
         for row in self.book.refusals():
             if not any(failure.endswith(row["reason"]) for failure in outcome.failures):
                 outcome.notes.append(f"{row['object_key']} was not taken in: {row['reason']}")
+
+    def _release_lost(self) -> None:
+        """Let batches wait again that a process took on which is gone."""
+        fail_dead_runs(self.instance)
+        release_lost_requests(self.book, self.instance, datetime.now(UTC), is_alive)
 
     def _open(self, state: str) -> list[str]:
         """Return the batches of which a delivery is in this state, oldest first."""
@@ -125,8 +130,12 @@ class Refresh:
     def catalogue_is_due(self) -> bool:
         """Whether a stage of the whole catalogue is missing, older than what it is made from, or of other code.
 
-        What batches have said again without changing a product is nothing that it is made from.
+        So it is where the last run came to nothing: it may have made everything and died before it had checked it. What
+        batches have said again without changing a product is nothing that it is made from.
         """
+        last = self.instance.get_runs(dg.RunsFilter(job_name=CATALOGUE.name), limit=1)
+        if last and last[0].status in (dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED):
+            return True
         graph = self.definitions.resolve_asset_graph()
         made = {key: _newest(self.instance, key) for key in graph.materializable_asset_keys}
         change = newest_change(self.instance)

@@ -14,6 +14,8 @@ import psutil
 RUNNER_TAG = "offerline/runner"
 #: Runs that some process is, or should be, working on.
 IN_FLIGHT = (dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING)
+#: The same, and those that are made and not begun: a command begins its own at once, a launcher when it comes to them.
+OPEN = (dg.DagsterRunStatus.NOT_STARTED, *IN_FLIGHT)
 
 
 def this_process() -> str:
@@ -22,17 +24,20 @@ def this_process() -> str:
 
 
 def is_alive(name: str) -> bool:
-    """Whether the process of this name still runs."""
+    """Whether the process of this name still runs; one that has ended and that nobody has asked about does not."""
     number = name.partition("@")[0]
+    if not (number.isascii() and number.isdigit()):
+        return False
     try:
-        return number.isascii() and number.isdigit() and _name(psutil.Process(int(number))) == name
+        process = psutil.Process(int(number))
+        return _name(process) == name and process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False
 
 
 def fail_dead_runs(instance: dg.DagsterInstance) -> list[str]:
     """Mark as failed the runs of commands whose process is gone; returns their ids. Safe at any time."""
-    return _fail(instance, lambda run: RUNNER_TAG in run.tags and not is_alive(run.tags[RUNNER_TAG]))
+    return _fail(instance, _is_of_a_dead_command)
 
 
 def fail_orphaned_runs(instance: dg.DagsterInstance) -> list[str]:
@@ -42,11 +47,18 @@ def fail_orphaned_runs(instance: dg.DagsterInstance) -> list[str]:
     commands that run jobs themselves. Dagster's default launcher cannot tell that a worker is gone, and such a run
     would hold its place in the queue for ever.
     """
-    return _fail(instance, lambda run: RUNNER_TAG not in run.tags or not is_alive(run.tags[RUNNER_TAG]))
+    return _fail(
+        instance,
+        lambda run: _is_of_a_dead_command(run) or (RUNNER_TAG not in run.tags and run.status in IN_FLIGHT),
+    )
+
+
+def _is_of_a_dead_command(run: dg.DagsterRun) -> bool:
+    return RUNNER_TAG in run.tags and not is_alive(run.tags[RUNNER_TAG])
 
 
 def _fail(instance: dg.DagsterInstance, is_dead: Callable[[dg.DagsterRun], bool]) -> list[str]:
-    dead = [run for run in instance.get_runs(dg.RunsFilter(statuses=list(IN_FLIGHT))) if is_dead(run)]
+    dead = [run for run in instance.get_runs(dg.RunsFilter(statuses=list(OPEN))) if is_dead(run)]
     for run in dead:
         instance.report_run_failed(run, "The process that worked on this run ended without saying so.")
     return [run.run_id for run in dead]

@@ -36,6 +36,7 @@ DELIVERIES = pa.schema(
         ("attempts", pa.int64()),
         ("updated_at", MOMENT),
         ("reason", TEXT),
+        ("claimed_by", TEXT),
     ]
 )
 NEWEST = pa.schema(
@@ -48,6 +49,7 @@ OVERVIEW = pa.schema(
     [("batch_key", TEXT), ("delivered_at", MOMENT), ("object_key", TEXT), ("state", TEXT)]
     + [(name, ROWS) for name in ("rows_read", "rows_accepted", "rows_rejected")]
 )
+APPLIED = pa.schema([("batch_key", TEXT), ("run_id", TEXT)])
 STANDING = pa.schema([("state", TEXT), ("is_accepted", pa.bool_())])
 
 
@@ -119,6 +121,16 @@ class PostgresBatchBook:
             OVERVIEW,
             limit=limit,
             source=source,
+        ).to_pylist()
+        return rows
+
+    def last_applied(self, limit: int) -> list[dict[str, Any]]:
+        """Return the batches that came into the catalogue last, newest first: batch key, run that brought them."""
+        rows: list[dict[str, Any]] = self.warehouse.read(
+            "SELECT batch_key, run_id FROM catalog.batches WHERE state = 'applied' AND run_id IS NOT NULL "
+            "ORDER BY applied_at DESC LIMIT :limit",
+            APPLIED,
+            limit=limit,
         ).to_pylist()
         return rows
 
@@ -238,8 +250,8 @@ class PostgresBatchBook:
     def deliveries(self) -> pa.Table:
         """Return every delivery of the bucket that was ever written down, oldest first."""
         return self.warehouse.read(
-            "SELECT delivery_id, object_key, etag, size, last_modified, state, batch_key, attempts, updated_at, reason "
-            "FROM catalog.deliveries WHERE bucket = :bucket ORDER BY last_modified, delivery_id",
+            "SELECT delivery_id, object_key, etag, size, last_modified, state, batch_key, attempts, updated_at, reason, "
+            "claimed_by FROM catalog.deliveries WHERE bucket = :bucket ORDER BY last_modified, delivery_id",
             DELIVERIES,
             bucket=self.bucket,
         )
@@ -352,14 +364,20 @@ class PostgresBatchBook:
         ).to_pylist()
         return rows
 
-    def claim(self, batch_keys: Sequence[str]) -> list[str]:
-        """Mark waiting batches as requested and return those that this call marked: of two callers one wins each."""
+    def claim(self, batch_keys: Sequence[str], claimed_by: str | None = None) -> list[str]:
+        """Mark waiting batches as requested and return those that this call marked: of two callers one wins each.
+
+        Args:
+            batch_keys: The batches.
+            claimed_by: The process that will run them itself, by a name that tells whether it still lives.
+        """
         with self.warehouse.transaction() as transaction:
             claimed = transaction.query(
-                "UPDATE catalog.deliveries SET state = 'requested', attempts = attempts + 1, updated_at = now() "
-                "WHERE batch_key = ANY(:batch_keys) AND state = 'pending' RETURNING batch_key",
+                "UPDATE catalog.deliveries SET state = 'requested', attempts = attempts + 1, updated_at = now(), "
+                "claimed_by = :claimed_by WHERE batch_key = ANY(:batch_keys) AND state = 'pending' RETURNING batch_key",
                 BATCH_KEYS,
                 batch_keys=list(batch_keys),
+                claimed_by=claimed_by,
             )
         won = set(claimed.column("batch_key").to_pylist())
         return [batch_key for batch_key in batch_keys if batch_key in won]

@@ -3,7 +3,7 @@
 Belongs here: the thin shell around the decision. Not here: the decision (see `deliveries`), reading feeds.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -13,6 +13,8 @@ import dagster as dg
 
 from assets.batches import BATCHES
 from assets.listings.feeds import MAX_CONTRACT_BYTES, ContractError, FeedContract, FeedContracts, load_contracts
+from assets.presentation import asset_key
+from assets.products.schema import CATALOGUE
 from resources.batch_book import LedgerEntry, PostgresBatchBook
 from resources.landing_zone import LandingBucket
 from sensors.deliveries import CONTRACTS_FILE, Arrival, KnownDelivery, NewestBatch, ObjectVersion, plan_landing
@@ -23,6 +25,8 @@ PATIENCE = timedelta(minutes=2)
 MAX_ATTEMPTS = 3
 #: How far the clocks of PostgreSQL and of a runner may be apart.
 CLOCK_TOLERANCE = timedelta(seconds=5)
+#: Batches, newest first, of which Dagster must have heard. A later one makes up for all before it.
+LOOKED_BACK = 100
 PARTITION_TAG = "dagster/partition"
 
 
@@ -147,16 +151,29 @@ def _entry(arrival: Arrival) -> LedgerEntry:
     )
 
 
-def release_lost_requests(book: PostgresBatchBook, instance: dg.DagsterInstance, now: datetime) -> None:
+def release_lost_requests(
+    book: PostgresBatchBook,
+    instance: dg.DagsterInstance,
+    now: datetime,
+    is_alive: Callable[[str], bool] = lambda _: True,
+) -> None:
     """Let batches wait again whose run never started, failed or was cancelled; give up after `MAX_ATTEMPTS`.
 
-    A run that ended says so at once; only for one that has not shown up yet is there `PATIENCE`.
+    A run that ended says so at once; only for one that has not shown up yet is there `PATIENCE`, unless the process
+    that would have made it is known to be dead.
+
+    Args:
+        book: The ledger of deliveries.
+        instance: Dagster's instance.
+        now: The time.
+        is_alive: Whether a process that claimed batches still lives, as far as one can tell here.
     """
     for row in book.deliveries().to_pylist():
         if row["state"] != "requested":
             continue
         run = _run_of(instance, row["batch_key"], row["updated_at"])
-        if run is None and now - row["updated_at"] < PATIENCE:
+        is_orphan = row["claimed_by"] is not None and not is_alive(row["claimed_by"])
+        if run is None and not is_orphan and now - row["updated_at"] < PATIENCE:
             continue
         if run is not None and not run.is_finished:
             continue
@@ -173,6 +190,35 @@ def _run_of(instance: dg.DagsterInstance, batch_key: str, requested_at: datetime
     if not newest or newest[0].create_timestamp < requested_at - CLOCK_TOLERANCE:
         return None
     return newest[0].dagster_run
+
+
+def tell_of_applied(book: PostgresBatchBook, instance: dg.DagsterInstance) -> None:
+    """Tell Dagster of batches whose run died after it had brought them into the catalogue, and before it said so.
+
+    What is made of the catalogue waits for that word. What they changed is not known by now, which counts as a change.
+    """
+    brought = {row["run_id"]: row["batch_key"] for row in book.last_applied(LOOKED_BACK)}
+    if not brought:
+        return
+    failed = dg.RunsFilter(run_ids=list(brought), statuses=[dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED])
+    for run in instance.get_runs(failed):
+        batch_key = brought[run.run_id]
+        if not _has_been_told(instance, batch_key, run.run_id):
+            instance.report_runless_asset_event(
+                dg.AssetMaterialization(
+                    asset_key(CATALOGUE),
+                    description=f"Run {run.run_id} brought it into the catalogue and ended before it could say so.",
+                    partition=batch_key,
+                )
+            )
+
+
+def _has_been_told(instance: dg.DagsterInstance, batch_key: str, run_id: str) -> bool:
+    """Whether Dagster has heard of a batch since the run began."""
+    wanted = dg.AssetRecordsFilter(asset_key=asset_key(CATALOGUE), asset_partitions=[batch_key])
+    told = instance.fetch_materializations(wanted, limit=1).records
+    begun = instance.get_records_for_run(run_id, of_type=dg.DagsterEventType.RUN_START, limit=1).records
+    return not begun or (bool(told) and told[0].storage_id > begun[0].storage_id)
 
 
 def build_landing_sensor(job_name: str) -> dg.SensorDefinition:
@@ -194,6 +240,7 @@ def build_landing_sensor(job_name: str) -> dg.SensorDefinition:
         batch_book: dg.ResourceParam[PostgresBatchBook],
     ) -> dg.SensorResult | dg.SkipReason:
         release_lost_requests(batch_book, context.instance, datetime.now(UTC))
+        tell_of_applied(batch_book, context.instance)
         landed = look(landing_zone, batch_book)
         for problem in landed.problems:
             context.log.error(problem)

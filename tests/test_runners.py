@@ -60,6 +60,16 @@ def test_a_later_process_of_the_same_number_is_another_one() -> None:
     assert not is_alive(f"{os.getpid()}@{began - 60:.2f}")
 
 
+def test_a_process_that_nobody_has_asked_about_since_it_ended_is_not_alive() -> None:
+    command = "from orchestration.runners import this_process; print(this_process(), flush=True)"
+    with subprocess.Popen([sys.executable, "-c", command], stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout is not None
+        name = other.stdout.read().strip()  # to the end of the process
+        os.waitid(os.P_PID, other.pid, os.WEXITED | os.WNOWAIT)
+        assert psutil.Process(other.pid).status() == psutil.STATUS_ZOMBIE
+        assert not is_alive(name)
+
+
 @pytest.mark.parametrize("name", ["", "@", "nobody", "nobody@1.00", "-1@1.00", "999999999@1.00", "0"])
 def test_a_name_of_no_process_is_not_alive(name: str) -> None:
     assert not is_alive(name)
@@ -67,11 +77,16 @@ def test_a_name_of_no_process_is_not_alive(name: str) -> None:
 
 def test_runs_of_a_dead_command_fail_and_all_others_go_on(instance: dg.DagsterInstance, dead: str) -> None:
     started, done = dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.SUCCESS
-    lost = {begin(instance, started, dead), begin(instance, dg.DagsterRunStatus.STARTING, dead)}
+    lost = {
+        begin(instance, started, dead),
+        begin(instance, dg.DagsterRunStatus.STARTING, dead),
+        begin(instance, dg.DagsterRunStatus.NOT_STARTED, dead),
+    }
     kept = {
         begin(instance, started, this_process()): started,
         begin(instance, started): started,
         begin(instance, dg.DagsterRunStatus.NOT_STARTED): dg.DagsterRunStatus.NOT_STARTED,
+        begin(instance, dg.DagsterRunStatus.NOT_STARTED, this_process()): dg.DagsterRunStatus.NOT_STARTED,
         begin(instance, done, dead): done,
     }
     assert set(fail_dead_runs(instance)) == lost
@@ -86,6 +101,7 @@ def test_before_a_launcher_starts_its_runs_of_before_are_orphans(instance: dg.Da
         begin(instance, started),
         begin(instance, started, dead),
         begin(instance, dg.DagsterRunStatus.CANCELING),
+        begin(instance, dg.DagsterRunStatus.NOT_STARTED, dead),
     }
     waiting, at_work = begin(instance, dg.DagsterRunStatus.NOT_STARTED), begin(instance, started, this_process())
     assert set(fail_orphaned_runs(instance)) == orphans

@@ -15,10 +15,13 @@ from assets.catalogue import sql
 from assets.listings.feeds import MAX_CONTRACT_BYTES, FeedContract
 from assets.listings.intake import read_feed
 from assets.listings.ports import DeliveryGone
+from assets.presentation import asset_key
+from assets.products.schema import CATALOGUE
 from resources.batch_book import PostgresBatchBook, UnknownBatch
 from resources.landing_zone import LandingBucket
 from resources.object_store import ObjectStore
 from resources.warehouse import Warehouse
+from sensors.catalogue import newest_change
 from sensors.landing import (
     MAX_ATTEMPTS,
     PATIENCE,
@@ -26,6 +29,7 @@ from sensors.landing import (
     declared_feeds,
     look,
     release_lost_requests,
+    tell_of_applied,
     terms,
 )
 
@@ -309,6 +313,58 @@ def test_a_lost_request_waits_again_and_is_given_up_in_the_end(
     assert state == "failed"
     (row,) = book.deliveries().to_pylist()
     assert f"its run never started, {MAX_ATTEMPTS} times" in row["reason"]
+
+
+def test_what_a_dead_process_claimed_waits_again_at_once(
+    zone: LandingBucket, book: PostgresBatchBook, instance: dg.DagsterInstance
+) -> None:
+    zone.deliver_bytes(OFFERS, "shops/offers.csv")
+    waiting = look(zone, book).waiting
+    now = datetime.now(UTC)
+    assert book.claim(waiting, "4711@1.00") == list(waiting)
+    release_lost_requests(book, instance, now)
+    release_lost_requests(book, instance, now, lambda name: name == "4711@1.00")
+    assert [state for _, state in states(book)] == ["requested"], "its run may come any moment"
+    release_lost_requests(book, instance, now, lambda name: name != "4711@1.00")
+    assert [state for _, state in states(book)] == ["pending"]
+    assert tick(zone, book, instance) == list(waiting)
+    release_lost_requests(book, instance, now, lambda _: False)
+    assert [state for _, state in states(book)] == ["requested"], "now it is the sensor's"
+
+
+def test_dagster_is_told_of_a_batch_whose_run_died_before_it_could_say_so(
+    zone: LandingBucket, book: PostgresBatchBook, instance: dg.DagsterInstance
+) -> None:
+    zone.deliver_bytes(OFFERS, "shops/offers.csv")
+    (batch_key,) = tick(zone, book, instance)
+    instance.add_dynamic_partitions(str(BATCHES.name), [batch_key])
+
+    @dg.asset(key=asset_key(CATALOGUE), partitions_def=BATCHES)
+    def applied(context: dg.AssetExecutionContext) -> None:
+        with book.warehouse.transaction() as transaction:
+            transaction.execute(
+                "UPDATE catalog.batches SET state = 'applied', applied_at = now(), run_id = :run_id",
+                run_id=context.run.run_id,
+            )
+        if context.run.tags.get("dies"):
+            raise RuntimeError("killed")
+
+    def run(**tags: str) -> None:
+        dg.materialize([applied], instance=instance, partition_key=batch_key, tags=tags, raise_on_error=False)
+
+    def told() -> int:
+        tell_of_applied(book, instance)
+        return len(instance.fetch_materializations(asset_key(CATALOGUE), limit=10).records)
+
+    assert told() == 0
+    run(dies="yes")
+    assert (told(), told()) == (1, 1), "once is enough"
+    change = newest_change(instance)
+    assert change is not None and change.partition_key == batch_key
+    run()
+    assert told() == 2, "that run spoke for itself"
+    run(dies="yes")
+    assert (told(), told()) == (3, 3), "another death is another matter"
 
 
 def test_an_unreachable_bucket_is_not_an_empty_one(zone: LandingBucket, book: PostgresBatchBook) -> None:

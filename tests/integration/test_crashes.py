@@ -1,0 +1,151 @@
+"""Law 3: a crash is invisible. Workers are killed everywhere, and what comes of it is what a calm run makes.
+
+Belongs here: which points are tried, and the comparison. Not here: the worker and its points (see `crashing_worker`),
+what is compared (see `crash_ground`), the feeds (see `small_deliveries`).
+"""
+
+import os
+import secrets
+import signal
+import uuid
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from random import Random
+
+import pytest
+from crash_ground import Beginning, Contents, Ground, Workers
+from crashing_worker import KINDS, kind_of
+from small_deliveries import first_day, second_day
+
+from orchestration.settings import Endpoints
+from resources.landing_zone import LandingBucket
+from resources.object_store import ObjectStore
+
+#: To try every point takes hours: else it is one of each kind, another one each time.
+EVERY_POINT = "OFFERLINE_EVERY_KILL_POINT" in os.environ
+SEED = int(os.environ.get("OFFERLINE_KILL_SEED", secrets.randbelow(1_000_000)))
+
+pytestmark = [pytest.mark.stack, pytest.mark.laws, pytest.mark.timeout(0 if EVERY_POINT else 900)]
+
+
+@dataclass(frozen=True, slots=True)
+class Day:
+    """A day on which feeds were delivered: what there was before, and what a calm run makes of it by which points."""
+
+    name: str
+    ground: Ground
+    before: Beginning
+    points: tuple[str, ...]
+    calm: Contents
+
+    @classmethod
+    def spent(cls, name: str, ground: Ground, before: Beginning, workers: Workers) -> "Day":
+        """The day as a calm run spends it."""
+        ground.begin(before)
+        ended = workers.work(ground)
+        assert ended.code == 0, ended.complaint
+        return cls(name, ground, before, tuple(ended.points), ground.contents(ended.left))
+
+    def killed_at(self, point: str, workers: Workers) -> str:
+        """Spend the day anew, kill the worker at the point, let the next one finish, and return what is wrong."""
+        self.ground.begin(self.before)
+        killed = workers.work(self.ground, point=point)
+        if killed.code != -signal.SIGKILL:
+            return f"the worker was not killed, it ended with {killed.code}: {killed.complaint}"
+        ended = workers.work(self.ground)
+        if ended.code != 0:
+            return f"the next worker failed: {ended.complaint}"
+        return differences(self.calm, self.ground.contents(ended.left))
+
+
+def differences(calm: Contents, found: Contents) -> str:
+    """Return what was found to be otherwise than after a calm run, table by table."""
+    told = []
+    for name in sorted(calm.keys() | found.keys()):
+        wanted, held = Counter(calm.get(name, [])), Counter(found.get(name, []))
+        if wanted != held or (name in calm) != (name in found):
+            told.append(f"{name} lacks {list(wanted - held)[:3]} and has {list(held - wanted)[:3]}")
+    return "\n".join(told)
+
+
+@pytest.fixture(scope="module")
+def workers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workers]:
+    with Workers(tmp_path_factory.mktemp("reports")) as workers:
+        yield workers
+
+
+@pytest.fixture(scope="module")
+def days(
+    stack: Endpoints,
+    store: ObjectStore,
+    new_bucket: Callable[[str], str],
+    workers: Workers,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[tuple[Day, Day]]:
+    """A first day that begins with nothing, and a second one that begins with what the first one left."""
+    home = tmp_path_factory.mktemp("crashes")
+
+    def landed(day: Callable[[Path], Iterator[Path]]) -> str:
+        bucket = new_bucket("crash-landing")
+        for path in day(tmp_path_factory.mktemp("feeds")):
+            LandingBucket(store, bucket).deliver(path, f"shops/{path.name}")
+        return bucket
+
+    ground = Ground.on(stack, store, f"crash_{uuid.uuid4().hex[:8]}", home / ".offerline")
+    ground = ground.with_buckets(landing=landed(first_day), artifacts=new_bucket("crash"))
+    ground.prepare()
+    try:
+        first = Day.spent("first day", ground, ground.keep("nothing"), workers)
+        grown = ground.keep("grown")
+        # What the calm run wrote stays in its bucket, for the second day to read.
+        elsewhere = ground.with_buckets(landing=ground.at.landing_bucket, artifacts=new_bucket("crash"))
+        first = replace(first, ground=elsewhere)
+        ground = ground.with_buckets(landing=landed(second_day), artifacts=new_bucket("crash"))
+        yield first, Day.spent("second day", ground, grown, workers)
+    finally:
+        ground.drop()
+
+
+def test_the_days_have_everything_that_a_crash_could_spoil(days: tuple[Day, Day]) -> None:
+    first, second = days
+    for day in days:
+        assert {kind_of(point) for point in day.points} == set(KINDS), day.name
+        assert len(set(day.points)) == len(day.points)
+        assert len(day.calm["state of the matching"]) == len(day.calm["Qdrant"][:1]) == 1
+        assert day.calm["catalog.cluster_members"] != day.calm["catalog.clusters"]
+    said = {name: " ".join(rows) for name, rows in second.calm.items()}
+    for change in ("added", "changed", "delisted"):
+        assert f"'change': '{change}'" in said["catalog.listing_history"]
+    for kind in ("created", "grown", "shrunk"):
+        assert f"'kind': '{kind}'" in said["catalog.cluster_events"]
+    assert "'missing_field'" in said["catalog.batches"]
+    assert first.calm != second.calm
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_worker_may_be_killed_anywhere(kind: str, days: tuple[Day, Day], workers: Workers) -> None:
+    """SIGKILL at a point; the next worker alone makes of it what a calm run makes."""
+    points = [(day, point) for day in days for point in day.points if kind_of(point) == kind]
+    tried = points if EVERY_POINT else Random(f"{SEED} {kind}").sample(points, 1)
+    import time
+
+    def one(day, point):
+        t = time.time()
+        found = day.killed_at(point, workers)
+        print(
+            f"{time.time() - t:.0f} s",
+            day.name,
+            point,
+            found or "fine",
+            file=open("/tmp/h/crash-dev/progress.txt", "a"),
+            flush=True,
+        )
+        return found
+
+    wrong = {f"{day.name}, {point}": found for day, point in tried if (found := one(day, point))}
+    assert not wrong, "\n".join(
+        [f"{len(wrong)} of {len(tried)} points were not survived (OFFERLINE_KILL_SEED={SEED} tries them again)"]
+        + [f"{point}:\n{found}" for point, found in wrong.items()]
+    )
