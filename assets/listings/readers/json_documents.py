@@ -78,7 +78,7 @@ def _read_object(window: "_Window", lists: frozenset[str], limits: ReadLimits) -
             continue
         value, found, chars = window.value()
         size += key_chars + chars
-        if size > limits.row_chars and not found:
+        if size > limits.row_chars and not (trouble or found):
             found = window.too_long(size, json_text(whole))
         trouble = trouble or found
         if not trouble:

@@ -22,6 +22,8 @@ _ROOTS = frozenset({"rss", "feed", "rdf:RDF", "channel"})
 _ITEMS = frozenset({"item", "entry"})
 #: What an element counts besides its text, so that empty ones are bounded too.
 _NODE_CHARS = 16
+#: Open elements that the parser is made to remember; an item must be far flatter.
+_OPEN_ELEMENTS = 10_000
 
 
 def read_merchant(
@@ -76,7 +78,7 @@ def _read_xml(content: io.BufferedReader, name: str, limits: ReadLimits) -> Iter
         said = "the XML declares a document type or entities, which feeds do not need and attacks do"
         raise FeedUnreadable(name, f"{said}; expected neither", position=f"before byte {given}") from error
     except _NotAFeed as error:
-        raise FeedUnreadable(name, f"{error}; expected <rss> or <feed>", position="root element") from error
+        raise FeedUnreadable(name, str(error), position=f"before byte {given}") from error
     except (LookupError, ValueError) as error:
         if isinstance(error, FeedUnreadable):
             raise
@@ -87,7 +89,7 @@ def _read_xml(content: io.BufferedReader, name: str, limits: ReadLimits) -> Iter
 
 
 class _NotAFeed(Exception):
-    """The root element is none of a feed's."""
+    """The root element is none of a feed's, or there are more kinds or levels of elements than any feed has."""
 
 
 class _Element:
@@ -123,6 +125,7 @@ class _Items(ContentHandler):
         self._limits = limits
         self._done: list[Found] = []
         self._google = {"g"}
+        self._names: set[str] = set()
         self._depth = 0
         self._item_depth = 0
         self._open: list[_Element] = []
@@ -138,7 +141,10 @@ class _Items(ContentHandler):
         self.stirred = True
         self._depth += 1
         if self._depth == 1 and name not in _ROOTS:
-            raise _NotAFeed(f"the root element is <{name[:80]}>")
+            raise _NotAFeed(f"the root element is <{name[:80]}>; expected <rss> or <feed>")
+        if self._depth > _OPEN_ELEMENTS:
+            raise _NotAFeed(f"expected well-formed XML of at most {_OPEN_ELEMENTS} levels")
+        self._remember(name, *attrs.keys())
         for attribute, value in attrs.items():
             if value == _NAMESPACE and attribute.startswith("xmlns:"):
                 self._google.add(attribute.removeprefix("xmlns:"))
@@ -175,6 +181,15 @@ class _Items(ContentHandler):
             closed = self._open.pop()
             self._open[-1].children.append((self._plain(name), closed.value()))
         self._depth -= 1
+
+    def processingInstruction(self, target: str, data: str) -> None:
+        self._remember(target)
+
+    def _remember(self, *names: str) -> None:
+        """Count names, for the parser keeps every one that it ever met."""
+        self._names.update(names)
+        if len(self._names) > self._limits.columns:
+            raise _NotAFeed(f"more than {self._limits.columns} different names of elements; expected a feed's")
 
     def _plain(self, name: str) -> str:
         prefix, _, local = name.rpartition(":")

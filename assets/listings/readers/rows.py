@@ -72,7 +72,12 @@ class ReadLimits:
 def flat_fields(value: Mapping[str, Any], limits: ReadLimits) -> Found:
     """Bring a JSON object to a row's fields: dots for nesting, lists as they are, scalars as text."""
     fields: dict[str, Value] = {}
+    chars = 0
     for path, leaf in _leaves(value, ""):
+        chars += len(path)
+        if chars > limits.expanded_chars:  # every leaf repeats the names above it
+            detail = f"names of more than {limits.expanded_chars} characters once nesting is written out"
+            return Trouble("too_many_fields", f"{detail}; expected fewer", json_text(value))
         if path in fields:
             detail = f"{path!r} is both a field and a path into one; expected either"
             return Trouble("ambiguous_field", detail, json_text(value))

@@ -6,6 +6,7 @@ Vocabulary: schema.org Product, ProductGroup, Offer, AggregateOffer, ItemList.
 
 import io
 from collections.abc import Iterator
+from itertools import islice
 from typing import Any
 
 from assets.listings.feeds import FeedContract, FeedUnreadable
@@ -72,11 +73,12 @@ def _products(node: Any) -> Iterator[dict[str, Any]]:
 
 
 def _listings(product: dict[str, Any], limits: ReadLimits) -> Iterator[Found]:
-    members = _members(product)
-    pairs = [(member, offer, len(offers) > 1) for member in members for offers in [_offers(member)] for offer in offers]
     raw_chars = len(json_text(product))
-    if len(pairs) > limits.variants or len(pairs) * raw_chars > max(limits.expanded_chars, raw_chars):
-        found = f"{len(pairs)} offers of a product of {raw_chars} characters"
+    most = min(limits.variants, max(limits.expanded_chars // raw_chars, 1))
+    # Members times offers may be billions: they are not even counted beyond the limit.
+    pairs = list(islice(_pairs(product), most + 1))
+    if len(pairs) > most:
+        found = f"more than {most} offers of a product of {raw_chars} characters"
         expected = f"expected at most {limits.variants}, and {limits.expanded_chars} characters between them"
         yield Trouble("too_many_variants", f"{found}; {expected}", json_text(product))
         return
@@ -84,13 +86,22 @@ def _listings(product: dict[str, Any], limits: ReadLimits) -> Iterator[Found]:
         yield _listing(member, offer, among_several, limits)
 
 
-def _members(product: dict[str, Any]) -> list[dict[str, Any]]:
+def _pairs(product: dict[str, Any]) -> Iterator[tuple[dict[str, Any], dict[str, Any], bool]]:
+    """Every member of a product with every offer of it, and whether that is one among several."""
+    for member in _members(product):
+        offers = _offers(member)
+        for offer in offers:
+            yield member, offer, len(offers) > 1
+
+
+def _members(product: dict[str, Any]) -> Iterator[dict[str, Any]]:
     variants = product.get("hasVariant")
     members = [v for v in (variants if isinstance(variants, list) else [variants]) if isinstance(v, dict)]
     if not members:
-        return [product]
+        yield product
     inherited = {key: value for key, value in product.items() if key not in _OWN_TO_A_VARIANT}
-    return [{**inherited, **member} for member in members]
+    for member in members:
+        yield {**inherited, **member}
 
 
 def _offers(product: dict[str, Any]) -> list[dict[str, Any]]:
