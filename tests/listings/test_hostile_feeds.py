@@ -25,8 +25,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from assets.listings.feeds import FeedContract, FeedFormat, FeedUnreadable
-from assets.listings.intake import read_feed, take_in
+from assets.listings.intake import IntakeRules, read_feed, take_in
 from assets.listings.readers import BrokenRow, ReadLimits, read_rows
+from assets.products.cleaning import CleaningRules, clean_listings, lexicon_of
+from assets.products.schema import CLEANED_PRODUCTS, REJECTED_PRODUCTS
 
 LIMITS = ReadLimits(
     unpacked_bytes=4 << 20,
@@ -95,6 +97,23 @@ MUG = json.dumps({"title": "a", "variants": [VARIANT]}).encode()
 NEST = b'{"title": %s"\\"]"%s},'
 LAUGHS = "<!DOCTYPE rss [" + "".join(f'<!ENTITY l{i + 1} "{f"&l{i};" * 10}">' for i in range(9)) + "]>"
 PRODUCT = {"@type": "Product", "sku": "1", "name": "a"}
+
+LONG = random.Random(1).randbytes(60_000).hex()
+MANY = [f"{n:05}" for n in range(20_000)]
+#: One row that is too long in every way a column can nest texts, beside one that is not.
+NESTED: dict[str, pa.Array] = {
+    "text": pa.array([LONG, "a"]),
+    "large_text": pa.array([LONG, "a"], pa.large_string()),
+    "binary": pa.array([LONG.encode(), b"a"], pa.binary()),
+    "structure": pa.array([{"a": {"b": LONG}}, None]),
+    "list": pa.array([MANY, ["a"]]),
+    "large_list": pa.array([MANY, None], pa.large_list(pa.string())),
+    "list_view": pa.array([MANY, ["a"]], pa.list_view(pa.string())),
+    "fixed_list": pa.array([[LONG, "b"], ["c", "d"]], pa.list_(pa.string(), 2)),
+    "lists": pa.array([[MANY[:9_000], MANY[9_000:]], [["a"], None]]),
+    "map": pa.array([[(text, text) for text in MANY], [("a", "b")]], pa.map_(pa.string(), pa.string())),
+    "numbers": pa.array([list(range(101_000)), [1]]),
+}
 
 CASES: dict[str, tuple[str, bytes, Unreadable | Taken]] = {
     # Compression
@@ -272,6 +291,21 @@ CASES: dict[str, tuple[str, bytes, Unreadable | Taken]] = {
         json.dumps({**PRODUCT, "description": "x" * 50_000, "offers": [{"price": i} for i in range(40)]}).encode(),
         Taken(0, {"too_many_variants": 1}),
     ),
+    "schema.org variants times offers": (
+        "schema_org",
+        json.dumps({**PRODUCT, "hasVariant": [{}] * 10_000, "offers": [{}] * 10_000}).encode(),
+        Taken(0, {"too_many_variants": 1}),
+    ),
+    "schema.org endless keys": (
+        "schema_org",
+        b"{" + b",".join(b'"k%d": 1' % i for i in range(100_000)) + b"}" + json.dumps(PRODUCT).encode(),
+        Taken(1, {"row_too_long": 1}),
+    ),
+    "json names that multiply": (
+        "jsonl",
+        lines(LISTING, {"x" * 50_000: {str(i): i for i in range(100)}}),
+        Taken(1, {"too_many_fields": 1}),
+    ),
     "schema.org two documents, one cut": ("schema_org", json.dumps(PRODUCT).encode() * 2 + b"{", Unreadable("JSON")),
     # XML
     "entity bomb": ("google_merchant", rss("<item>&l9;</item>", LAUGHS), Unreadable("declares a document type")),
@@ -292,6 +326,26 @@ CASES: dict[str, tuple[str, bytes, Unreadable | Taken]] = {
     "xml of something else": ("google_merchant", b"<svg/>", Unreadable("root element is <svg>")),
     "xml with rubbish behind": ("google_merchant", rss(ITEM) + b"<more/>", Unreadable("expected well-formed XML")),
     "xml depth bomb": ("google_merchant", rss("<item>" + "<a>" * 90_000), Unreadable("expected well-formed XML")),
+    "xml depth bomb in good order": (
+        "google_merchant",
+        rss("<item>" + "<a>" * 90_000 + "</a>" * 90_000 + "</item>"),
+        Unreadable("well-formed XML of at most 10000 levels"),
+    ),
+    "xml of endless names": (
+        "google_merchant",
+        rss("".join(f"<n{i}/>" for i in range(300)) + ITEM),
+        Unreadable("more than 200 different names"),
+    ),
+    "xml of endless attributes": (
+        "google_merchant",
+        rss("".join(f'<b xmlns:n{i}="http://base.google.com/ns/1.0"/>' for i in range(300))),
+        Unreadable("more than 200 different names"),
+    ),
+    "xml of endless instructions": (
+        "google_merchant",
+        rss("".join(f"<?n{i} x?>" for i in range(300))),
+        Unreadable("more than 200 different names"),
+    ),
     "xml deep item": (
         "google_merchant",
         rss("<item>" + "<a>" * 500 + "</a>" * 500 + "</item>" + ITEM),
@@ -319,6 +373,24 @@ CASES: dict[str, tuple[str, bytes, Unreadable | Taken]] = {
         parquet(pa.table({"listing_id": [str(i) for i in range(900)], "title": ["x" * 20_000] * 900})),
         Unreadable("times the file's size"),
     ),
+    "parquet bomb in lists": (
+        "parquet",
+        parquet(pa.table({"listing_id": MANY[:900], "title": MANY[:900], "tags": [["x" * 20_000] * 4] * 900})),
+        Unreadable("times the file's size"),
+    ),
+    "parquet of endless nothing": (
+        "parquet",
+        parquet(pa.table({"listing_id": ["1"], "title": ["a"], "n": pa.array([[0] * 300_000], pa.list_(pa.int8()))})),
+        Unreadable("bytes of content in a file of"),
+    ),
+    **{
+        f"parquet row beyond the limit in {name}": (
+            "parquet",
+            parquet(pa.table({"listing_id": ["1", "2"], "title": ["a", "b"], name: column})),
+            Taken(1, {"row_too_long": 1}),
+        )
+        for name, column in NESTED.items()
+    },
     "parquet of structures": (
         "parquet",
         parquet(pa.table({"listing_id": [{"a": 1}], "title": [["x"]]})),
@@ -359,6 +431,25 @@ def test_a_bad_file_comes_out_as_stated(case: str, tmp_path: Path) -> None:
     assert intake.read == intake.accepted + intake.rejected + intake.repeats
     raws = pq.read_table(intake.rejected_path).column("raw").to_pylist()
     assert all(len(raw) <= 2 * LIMITS.row_chars for raw in raws)
+    listings = pq.read_table(intake.accepted_path)
+    cleaned = clean_listings(listings, rules=CleaningRules(), brands=lexicon_of(listings, {}))
+    assert cleaned.products.num_rows + cleaned.rejected.num_rows == intake.accepted
+    CLEANED_PRODUCTS.conform(cleaned.products)
+    REJECTED_PRODUCTS.conform(cleaned.rejected)
+
+
+@pytest.mark.parametrize("cut", ["chunk_rows", "chunk_chars"])
+def test_rows_beyond_a_limit_keep_their_place_and_their_beginning(cut: str, tmp_path: Path) -> None:
+    table = pa.table({"listing_id": MANY[:60], "title": [LONG if i % 7 == 3 else "a" for i in range(60)]})
+    feed = tmp_path / "feed"
+    feed.write_bytes(parquet(table, row_group_size=25))
+    intake = read_feed(feed, contract_for("parquet"), tmp_path / "taken", rules=IntakeRules(**{cut: 5}), limits=LIMITS)
+    rejected = pq.read_table(intake.rejected_path).to_pylist()
+    assert [row["row_number"] for row in rejected] == list(range(4, 61, 7))
+    for row in rejected:
+        assert row["raw"].startswith(f'{{"listing_id":"{row["row_number"] - 1:05}","title":"{LONG[:900]}')
+        assert len(row["raw"]) == LIMITS.kept_chars
+        assert "characters; expected at most 100000" in row["detail"]
 
 
 GOOD_FEEDS = {
