@@ -162,6 +162,12 @@ def _safe_path(path: str) -> str:
     return path
 
 
+def _plain_pattern(path: str) -> str:
+    if any("**" in part and part != "**" for part in path.split("/")):
+        raise ValueError("expected '**' as a folder of its own, as in 'drops/**/*.csv'")
+    return path
+
+
 def _known_currency(code: str) -> str:
     from babel.numbers import is_currency  # its locale data is only wanted when a contract is read
 
@@ -224,7 +230,9 @@ class FeedContract(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     source: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]*$", max_length=64)]
-    path: Annotated[str, Field(min_length=1, max_length=512), AfterValidator(_safe_path)]
+    path: Annotated[
+        str, Field(min_length=1, max_length=512), AfterValidator(_safe_path), AfterValidator(_plain_pattern)
+    ]
     format: FeedFormat
     mode: DeliveryMode = DeliveryMode.SNAPSHOT
     currency: Annotated[str, AfterValidator(_known_currency)] | None = None
@@ -276,7 +284,7 @@ class FeedContract(BaseModel):
     @property
     def pattern(self) -> re.Pattern[str]:
         """The path as a regular expression that must match whole."""
-        return re.compile("".join(_glob_pieces(self.path)), re.DOTALL)
+        return re.compile(_as_expression(self.path), re.DOTALL)
 
     @property
     def is_exact(self) -> bool:
@@ -284,12 +292,32 @@ class FeedContract(BaseModel):
         return not (self.path.endswith("/") or "*" in self.path or "?" in self.path)
 
 
-def _glob_pieces(path: str) -> Iterator[str]:
-    meaning = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
-    for piece in re.split(r"(\*\*/|\*\*|\*|\?)", path):
-        yield meaning.get(piece, re.escape(piece))
-    if path.endswith("/"):
-        yield ".+"
+def _as_expression(path: str) -> str:
+    """A glob as a regular expression that no name keeps busy.
+
+    Of a piece between two wildcards of one kind the first place where it fits is as good as any, so that nothing ever
+    has to be tried again (`(?>...)`), however many wildcards there are.
+    """
+    first, *others = path.split("**/")
+    pieces = [_without_folders(first)]
+    for number, other in enumerate(others, start=1):
+        piece = _without_folders(other)
+        pieces.append(f"(?:.*/)?{piece}" if number == len(others) else f"(?>(?:[^/]*/)*?{piece})")
+    return "".join(pieces) + (".+" if path.endswith("/") else "")
+
+
+def _without_folders(piece: str) -> str:
+    """The expression of a part of a glob that has no `**/`."""
+    names = []
+    for name in piece.split("/"):
+        fixed = [re.escape(text).replace(r"\?", "[^/]") for text in name.split("*")]
+        if name == "**":  # at the end of the path
+            names.append(".*")
+        elif len(fixed) == 1:
+            names.append(fixed[0])
+        else:
+            names.append(fixed[0] + "".join(f"(?>[^/]*?{text})" for text in fixed[1:-1]) + f"[^/]*{fixed[-1]}")
+    return "/".join(names)
 
 
 @dataclass(frozen=True, slots=True)
@@ -327,12 +355,15 @@ class FeedContracts:
 
 
 class _StrictLoader(yaml.SafeLoader):
-    """YAML without aliases (they can be made to explode) and without keys that silently win over each other."""
+    """YAML without aliases (they can be made to explode), tags, and keys that silently win over each other."""
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
-        if self.check_event(yaml.AliasEvent):
-            mark = self.get_mark()
-            raise yaml.composer.ComposerError(None, None, "aliases are not allowed in a contract", mark)
+        event: yaml.Event = self.peek_event()  # type: ignore[no-untyped-call]
+        # The library's own constructors trip over values that do not fit their tag (`!!float ''`).
+        tagged = getattr(event, "tag", None) is not None
+        if tagged or isinstance(event, yaml.AliasEvent):
+            problem = f"{'tags' if tagged else 'aliases'} are not allowed in a contract"
+            raise yaml.composer.ComposerError(None, None, problem, event.start_mark)  # type: ignore[arg-type]
         return super().compose_node(parent, index)
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
@@ -381,7 +412,7 @@ def load_contracts(data: bytes | str, *, origin: str) -> FeedContracts:
 
 def _declared_feeds(data: bytes | str, origin: str) -> list[Any]:
     if len(data) > MAX_CONTRACT_BYTES:
-        raise ContractError(f"{origin}: expected a contract of at most {MAX_CONTRACT_BYTES} bytes, got {len(data)}")
+        raise ContractError(f"{origin}: expected a contract of at most {MAX_CONTRACT_BYTES} bytes, and it has more")
     try:
         loader = _StrictLoader(data)
         try:

@@ -1,7 +1,11 @@
 """Contracts: what is understood, what is refused and in which words, and which file falls under which."""
 
+from fnmatch import fnmatchcase
+from typing import Any
+
 import pytest
-from hypothesis import given
+import yaml
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from assets.listings.feeds import ContractError, DeliveryMode, FeedContract, FeedContracts, FeedFormat, load_contracts
@@ -106,6 +110,8 @@ def test_an_exact_path_wins_over_an_earlier_pattern() -> None:
         ("{source: a, path: 'C:/x', format: csv}", "expected a path relative to"),
         ("{source: a, path: ../a, format: csv}", "without '..'"),
         ("{source: a, path: 'a//b', format: csv}", "empty parts"),
+        ("{source: a, path: 'a**.csv', format: csv}", "'**' as a folder of its own"),
+        ("{source: a, path: '***/a.csv', format: csv}", "'**' as a folder of its own"),
         ('{source: a, path: "a\\\\b", format: csv}', "'/' between folders"),
         ("{source: a, path: a, format: csv, currency: UDS}", "ISO 4217"),
         ("{source: a, path: a, format: csv, encoding: utf-7}", "field 'encoding': expected one of"),
@@ -140,8 +146,11 @@ def test_every_problem_is_named_at_once() -> None:
         ("other: 1", "got keys ['other']"),
         ("feeds: [", "line 1, column 9"),
         ("feeds: 2026-99-99", "expected YAML"),
-        ("feeds: !!python/object/apply:os.system [id]", "expected YAML"),
+        ("feeds: !!python/object/apply:os.system [id]", "tags are not allowed"),
         ("a: &a [x]\nfeeds: [*a, *a]", "aliases are not allowed"),
+        ("feeds: !!float ''", "tags are not allowed"),
+        ("feeds: [!!timestamp x]", "line 1, column 9: expected YAML; tags are not allowed"),
+        ("? !!set {a}\n: b", "tags are not allowed"),
         ("feeds: [{source: a, source: b}]", "'source' is given twice"),
         ("? [a]\n: b", "expected YAML"),
         ("[" * 5_000, "expected YAML"),
@@ -176,6 +185,99 @@ def test_no_text_makes_the_loader_stumble(text: str | bytes) -> None:
         contracts_of(text)
     except ContractError as error:
         assert str(error).startswith("feeds.yaml")
+
+
+SCALARS = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(),
+    st.floats(),
+    st.dates(),
+    st.text(max_size=9),
+    st.sampled_from(["csv", "delta", "EUR", "utf_16", "*/", "**/x", "..", "\0", "\ud800", ".nan", "0x1", "1:30"]),
+)
+VALUES = st.recursive(
+    SCALARS,
+    lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(SCALARS, inner, max_size=3)),
+    max_leaves=6,
+)
+#: A feed in which any field may hold anything, beside fields that are right.
+FEEDS = st.builds(
+    lambda right, wrong: {**right, **wrong},
+    st.just({"source": "a", "path": "a.csv", "format": "csv"}),
+    st.dictionaries(st.one_of(st.sampled_from(sorted(FeedContract.model_fields)), SCALARS), VALUES, max_size=3),
+)
+MARKS = [
+    *"[]{}=|?~#!'\"\\\n\t\0\u2028",
+    ": ",
+    "- ",
+    ", ",
+    "---",
+    "%YAML 1.1",
+    "feeds",
+    "&x",
+    "*x",
+    "<<",
+    "!!int",
+    "!!set",
+]
+MARKS += ["!!float", "2001-01-01", "0b_", "1_", ".inf"]
+
+
+@given(st.one_of(st.lists(st.one_of(FEEDS, VALUES), max_size=2), VALUES), st.booleans())
+def test_any_values_in_a_contract_are_taken_or_refused_in_words(feeds: Any, as_bytes: bool) -> None:
+    text = yaml.dump({"feeds": feeds}, allow_unicode=True)
+    taken_or_refused(text.encode(errors="surrogatepass") if as_bytes else text)
+
+
+@given(st.lists(st.sampled_from(MARKS), max_size=30).map("".join))
+def test_any_yaml_in_a_contract_is_taken_or_refused_in_words(text: str) -> None:
+    for written in (text, f"feeds: {text}", f"feeds: [{{source: a, path: a, format: csv, {text}}}]"):
+        taken_or_refused(written)
+
+
+def taken_or_refused(text: str | bytes) -> None:
+    try:
+        contracts = contracts_of(text)
+    except ContractError as error:
+        assert str(error).startswith("feeds.yaml")
+        assert str(error).isprintable() or "\n" in str(error), "a message is for a person"
+        return
+    for contract in contracts:
+        assert FeedContract.model_validate_json(contract.model_dump_json()) == contract
+        assert contract.promised.keys() >= {"listing_id", "title"}
+        assert contract.pattern.fullmatch(contract.path.rstrip("/") + ("/a" if contract.path.endswith("/") else ""))
+
+
+FOLDERS = st.lists(st.sampled_from(["a", "b", "ab", "aab", "ba.b"]), min_size=1, max_size=5).map("/".join)
+PARTS = ["**", "a", "*", "?", "a*", "*b", "a*b", "*a*b*", "?b", "ba.b"]
+GLOBS = st.lists(st.sampled_from(PARTS), min_size=1, max_size=5).map("/".join)
+
+
+@settings(max_examples=400)
+@given(GLOBS, st.booleans(), FOLDERS)
+def test_a_glob_means_what_it_says(glob: str, is_prefix: bool, name: str) -> None:
+    contract = FeedContract.model_validate({"source": "a", "path": glob + "/" * is_prefix, "format": "csv"})
+    assert bool(contract.pattern.fullmatch(name)) is follows(name.split("/"), contract.path.split("/"))
+
+
+def follows(names: list[str], parts: list[str]) -> bool:
+    """What a glob means, said once more in the plainest way."""
+    if not names or not parts:
+        return not names and not parts
+    if parts == [""] or parts == ["**"]:
+        return True
+    if parts[0] == "**":
+        return any(follows(names[skipped:], parts[1:]) for skipped in range(len(names)))
+    return fnmatchcase(names[0], parts[0]) and follows(names[1:], parts[1:])
+
+
+def test_no_glob_is_busy_with_a_name() -> None:
+    feeds = (("*a" * 40, "*.csv"), ("*" + "?*" * 60, "b"), ("**/" * 40, "x"), ("**/*a/" * 40, "x"))
+    for number, (start, end) in enumerate(feeds):
+        contracts = contracts_of(f"feeds: [{{source: a{number}, path: '{start}{end}', format: csv}}]")
+        assert contracts.match("a" * 1_000) is None
+        assert contracts.match("a/" * 500 + "y") is None
 
 
 @given(st.text(max_size=60))
