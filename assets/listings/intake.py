@@ -62,7 +62,7 @@ class IntakeRules:
     attributes_chars: int = 1_000_000
     chunk_rows: int = 16_384
     chunk_chars: int = 16 << 20
-    repeats_cache_kib: int = 64 << 10
+    repeats_cache_kib: int = 16 << 10
 
 
 class RowsLost(RuntimeError):
@@ -135,23 +135,27 @@ def read_feed(
     """
     name = name or path.name
     try:
-        before = _state(path)
+        before = state_of(path)
         stream = path.open("rb")
     except OSError as error:
         raise FeedUnreadable(name, f"expected a readable file; {error.strerror or error}") from error
 
     def unchanged_rows() -> Iterator[Row | BrokenRow]:
         yield from read_rows(stream, contract, name=name, limits=limits)
-        if _state(path) != before:
+        if state_of(path) != before:
             raise FeedUnreadable(name, "the file changed while it was read; expected it to be complete")
 
     with stream:
         return take_in(unchanged_rows(), contract, into, rules=rules)
 
 
-def _state(path: Path) -> tuple[int, int, int]:
-    stat = path.stat()
-    return stat.st_ino, stat.st_size, stat.st_mtime_ns
+def state_of(path: Path) -> tuple[int, ...] | None:
+    """Return what is another when a file has changed; None where there is no file."""
+    try:
+        stat = path.stat()
+    except FileNotFoundError:
+        return None
+    return stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns
 
 
 def take_in(

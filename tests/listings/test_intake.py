@@ -1,9 +1,11 @@
 """The intake: nothing is lost, repeats are told from conflicts, and equal input makes equal output."""
 
+import gzip
 import json
+import os
 import random
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -193,6 +195,52 @@ def test_a_missing_or_changing_file_is_unreadable(tmp_path: Path, monkeypatch: p
     with pytest.raises(FeedUnreadable, match="changed while it was read"):
         read_feed(feed, CONTRACT, tmp_path / "out")
     assert sorted((tmp_path / "out").iterdir()) == [good.accepted_path, good.rejected_path]
+
+
+def replaced(feed: Path) -> None:
+    other = feed.with_name("other")
+    other.write_bytes(feed.read_bytes())
+    other.replace(feed)
+
+
+def rewritten_with_its_size_and_time(feed: Path) -> None:
+    stat = feed.stat()
+    feed.write_bytes(feed.read_bytes().replace(b'"a"', b'"b"'))
+    os.utime(feed, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+
+
+CHANGES: dict[str, Callable[[Path], Any]] = {
+    "appended": lambda feed: feed.write_bytes(feed.read_bytes() + b'{"listing_id": 0, "title": "a"}\n'),
+    "cut": lambda feed: os.truncate(feed, feed.stat().st_size // 2),
+    "emptied": lambda feed: os.truncate(feed, 0),
+    "replaced": replaced,
+    "removed": Path.unlink,
+    "rewritten": rewritten_with_its_size_and_time,
+}
+
+
+@pytest.mark.parametrize("packing", ["plain", "gzip"])
+@pytest.mark.parametrize("change", CHANGES)
+def test_nothing_is_taken_of_a_file_that_changes_while_it_is_read(
+    change: str, packing: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from assets.listings import intake as module
+
+    genuine = module.read_rows
+    feed = tmp_path / "feed.jsonl"
+    content = b"".join(b'{"listing_id": %d, "title": "a", "x": "%b"}\n' % (i, b"x" * 900) for i in range(2_000))
+    feed.write_bytes(gzip.compress(content, 0) if packing == "gzip" else content)
+
+    def while_it_changes(*args: Any, **more: Any) -> Iterator[Row | BrokenRow]:
+        for row in genuine(*args, **more):
+            if row.number == 2:
+                CHANGES[change](feed)
+            yield row
+
+    monkeypatch.setattr(module, "read_rows", while_it_changes)
+    with pytest.raises(FeedUnreadable, match=r"changed while it was read|expected intact gzip"):
+        read_feed(feed, CONTRACT, tmp_path / "out")
+    assert list((tmp_path / "out").iterdir()) == []
 
 
 def test_a_full_disk_is_no_fault_of_the_feed(tmp_path: Path) -> None:
