@@ -9,10 +9,11 @@ from pathlib import Path, PurePosixPath
 
 import yaml
 
-from assets.listings.feeds import FeedContracts, FeedFormat, load_contracts
+from assets.listings.feeds import MAX_CONTRACT_BYTES, FeedContracts, FeedFormat, load_contracts
+from assets.listings.intake import state_of
 from orchestration.settings import UserError
 from resources.landing_zone import TRUTH_FILE, LandingBucket, etag_of
-from sensors.deliveries import CONTRACTS_FILE
+from sensors.deliveries import COMPANIONS, CONTRACTS_FILE
 
 #: Endings by which a feed without a contract is recognised, compression left out.
 FORMAT_OF_SUFFIX = {
@@ -47,16 +48,20 @@ def deliver_folder(folder: Path, zone: LandingBucket, *, again: Collection[str] 
     holds already is left alone, but for the keys in `again`: what was refused may be taken in this time.
 
     Raises:
-        DeliveryError: the folder does not exist, has no `feeds.yaml`, or a declared feed has no file.
+        DeliveryError: the folder does not exist, has no `feeds.yaml` or no name that a key can begin with, a declared
+            feed has no file, or a file changes while it is delivered.
         ContractError: the `feeds.yaml` cannot be used.
     """
     declaration = folder / CONTRACTS_FILE
     if not declaration.is_file():
         raise DeliveryError(f"{folder}: expected a folder with a {CONTRACTS_FILE} that declares its feeds")
-    contracts = load_contracts(declaration.read_bytes(), origin=str(declaration))
+    prefix = folder.resolve().name
+    if not prefix or not prefix.isprintable():
+        raise DeliveryError(f"{str(folder)!r}: expected a folder with a name, of printable characters")
+    with declaration.open("rb") as file:
+        contracts = load_contracts(file.read(MAX_CONTRACT_BYTES + 1), origin=str(declaration))
     files = _declared_files(folder, contracts)
     present = {key: etag for key, etag in _present(zone).items() if key not in again}
-    prefix = folder.resolve().name
     truth = folder / TRUTH_FILE
     for path in (declaration, *([truth] if truth.is_file() else []), *files):
         yield _deliver(path, f"{prefix}/{path.relative_to(folder).as_posix()}", zone, present)
@@ -68,25 +73,27 @@ def deliver_file(path: Path, source: str, zone: LandingBucket, *, again: Collect
     What the bucket holds already is left alone, but for the keys in `again`.
 
     Raises:
-        DeliveryError: the file does not exist, or no contract is known and its ending names no format.
+        DeliveryError: the file does not exist or changes while it is delivered, it bears the name of a file that lies
+            beside feeds, or no contract is known and its ending names no format.
     """
     if not path.is_file():
         raise DeliveryError(f"{path}: expected a file")
     present = {key: etag for key, etag in _present(zone).items() if key not in again}
     for key in sorted(key for key in present if PurePosixPath(key).name == CONTRACTS_FILE):
-        contracts = load_contracts(zone.read(key), origin=key)
+        contracts = load_contracts(zone.read(key, MAX_CONTRACT_BYTES), origin=key)
         prefix = PurePosixPath(key).parent
         feeds = [feed for feed in contracts if feed.source == source]
         fitting = [feed for feed in feeds if not feed.is_exact and contracts.match(path.name) is feed]
         if fitting:
-            return _deliver(path, str(prefix / path.name), zone, present)
+            return _deliver(path, str(prefix / _name_of_feed(path)), zone, present)
         if len(feeds) == 1 and feeds[0].is_exact:
             return _deliver(path, str(prefix / feeds[0].path), zone, present)
         if feeds:
             expected = ", ".join(feed.path for feed in feeds)
             raise DeliveryError(f"{path.name} fits none of {source}'s feeds in {key}; expected {expected}")
+    name = _name_of_feed(path)
     zone.deliver_bytes(_contract_for(path, source), f"{source}/{CONTRACTS_FILE}")
-    return _deliver(path, f"{source}/{path.name}", zone, present)
+    return _deliver(path, f"{source}/{name}", zone, present)
 
 
 def _present(zone: LandingBucket) -> dict[str, str]:
@@ -98,7 +105,7 @@ def _declared_files(folder: Path, contracts: FeedContracts) -> list[Path]:
     files = [
         path
         for path in sorted(folder.rglob("*"))
-        if path.is_file() and contracts.match(path.relative_to(folder).as_posix()) is not None
+        if path.is_file() and path.name not in COMPANIONS and contracts.match(path.relative_to(folder).as_posix())
     ]
     found = {id(contracts.match(path.relative_to(folder).as_posix())) for path in files}
     missing = [feed.path for feed in contracts if id(feed) not in found]
@@ -107,10 +114,25 @@ def _declared_files(folder: Path, contracts: FeedContracts) -> list[Path]:
     return files
 
 
+def _name_of_feed(path: Path) -> str:
+    """The file's name as the end of its key; one that would pass for a contract or a truth is none."""
+    if path.name in COMPANIONS:
+        raise DeliveryError(f"{path}: expected a feed; a file of this name lies beside feeds and says what they are")
+    return path.name
+
+
 def _deliver(path: Path, object_key: str, zone: LandingBucket, present: dict[str, str]) -> Delivered:
-    if present.get(object_key) == etag_of(path):
-        return Delivered(path, object_key, unchanged=True)
-    zone.deliver(path, object_key)
+    before = state_of(path)
+    try:
+        if present.get(object_key) == etag_of(path):
+            return Delivered(path, object_key, unchanged=True)
+        zone.deliver(path, object_key)
+    except OSError as error:  # the store's own errors are others
+        said = error.strerror or error
+        raise DeliveryError(f"{path}: expected a file that can be read to its end; {said}") from error
+    if state_of(path) != before:
+        zone.withdraw(object_key)  # half a snapshot would delist the other half
+        raise DeliveryError(f"{path}: the file changed while it was delivered; expected it to be complete")
     return Delivered(path, object_key, unchanged=False)
 
 

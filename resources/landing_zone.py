@@ -11,6 +11,8 @@ from pathlib import Path, PurePosixPath
 from assets.listings.ports import DeliveryGone
 from resources.object_store import ObjectChanged, ObjectNotFound, ObjectStore, ObjectVersion
 
+#: The file that a fetched object becomes.
+FETCHED = "delivered"
 #: A file that says which listings are the same product; read for scoring only.
 TRUTH_FILE = "truth.csv"
 
@@ -26,9 +28,10 @@ class LandingBucket:
         """Return every object that is there now; raises rather than returning less than there is."""
         return list(self.store.list(self.bucket, ""))
 
-    def read(self, object_key: str) -> bytes:
-        """Return a small object whole, such as a `feeds.yaml`."""
-        return self.store.get_bytes(self.bucket, object_key)
+    def read(self, object_key: str, at_most: int) -> bytes:
+        """Return an object whole, or of one that is larger than `at_most` bytes one byte more than those."""
+        with self.store.open(self.bucket, object_key) as stream:
+            return stream.read(at_most + 1)
 
     def fetch(self, object_key: str, etag: str, into: Path) -> Path:
         """Download exactly that version of the object and return its path.
@@ -36,22 +39,27 @@ class LandingBucket:
         Raises:
             DeliveryGone: it was deleted or replaced since.
         """
-        path = into / PurePosixPath(object_key).name
+        # A name of our own: the object's may be too long for a file, or that of one that will lie beside it.
+        path = into / FETCHED
         try:
             self.store.download(self.bucket, object_key, path, etag=etag)
         except (ObjectChanged, ObjectNotFound) as error:
             raise DeliveryGone(str(error)) from error
         return path
 
-    def truths(self) -> Iterator[tuple[str, bytes]]:
-        """Yield key and content of every truth file that was delivered beside feeds."""
+    def truths(self, at_most: int) -> Iterator[tuple[str, bytes]]:
+        """Yield key and content of every truth file that was delivered beside feeds; see `read`."""
         for version in self.versions():
             if PurePosixPath(version.key).name == TRUTH_FILE:
-                yield version.key, self.read(version.key)
+                yield version.key, self.read(version.key, at_most)
 
     def deliver(self, path: Path, object_key: str) -> None:
         """Put a local file into the bucket, replacing what has the same key."""
         self.store.put_file(self.bucket, object_key, path)
+
+    def withdraw(self, object_key: str) -> None:
+        """Take an object out of the bucket again."""
+        self.store.delete(self.bucket, object_key)
 
     def deliver_bytes(self, data: bytes, object_key: str) -> None:
         """Put a small object into the bucket, replacing what has the same key."""

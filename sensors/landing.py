@@ -12,7 +12,7 @@ from pathlib import PurePosixPath
 import dagster as dg
 
 from assets.batches import BATCHES
-from assets.listings.feeds import ContractError, FeedContracts, load_contracts
+from assets.listings.feeds import MAX_CONTRACT_BYTES, ContractError, FeedContracts, load_contracts
 from resources.batch_book import LedgerEntry, PostgresBatchBook
 from resources.landing_zone import LandingBucket
 from sensors.deliveries import CONTRACTS_FILE, Arrival, KnownDelivery, NewestBatch, ObjectVersion, plan_landing
@@ -73,7 +73,9 @@ def _contracts(
             continue
         prefix = "" if str(path.parent) == "." else str(path.parent)
         try:
-            contracts[prefix] = load_contracts(zone.read(version.object_key), origin=version.object_key)
+            contracts[prefix] = load_contracts(
+                zone.read(version.object_key, MAX_CONTRACT_BYTES), origin=version.object_key
+            )
         except ContractError as error:
             problems[prefix] = str(error)
     return contracts, problems

@@ -24,7 +24,7 @@ from assets.clusters.identity import assign_ids
 from assets.clusters.keeping import pack, signature
 from assets.clusters.matching import Matching
 from assets.clusters.ports import PairJudge, StateShelf, TruthShelf
-from assets.clusters.quality import TruthError, read_truth, score_clusters
+from assets.clusters.quality import MAX_TRUTH_BYTES, TruthError, read_truth, score_clusters
 from assets.clusters.recording import EXPERIMENT, pictures_of, record_of
 from assets.clusters.renewal import renew
 from assets.clusters.rules import MatchRules
@@ -329,7 +329,7 @@ def match_quality(
     """Score the clustering per delivered truth and add the scores to its MLflow run."""
     rows: list[tuple[object, ...]] = []
     metrics: dict[str, float] = {}
-    for key, data in landing_zone.truths():
+    for key, data in landing_zone.truths(MAX_TRUTH_BYTES):
         name = re.sub(r"[^\w.-]", "_", key.rpartition("/")[0]) or "root"
         try:
             quality = score_clusters(clusters, read_truth(data, key))

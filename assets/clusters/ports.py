@@ -19,8 +19,8 @@ from assets.language_model import TokenUsage
 class TruthShelf(Protocol):
     """Where truth files lie that somebody delivered beside the feeds."""
 
-    def truths(self) -> Iterator[tuple[str, bytes]]:
-        """Yield key and content of every truth file."""
+    def truths(self, at_most: int) -> Iterator[tuple[str, bytes]]:
+        """Yield key and content of every truth file; of one larger than `at_most` bytes one byte more than those."""
         ...
 
 

@@ -15,6 +15,9 @@ from assets.clusters.evaluation import Quality, evaluate
 
 COLUMNS = ("source", "listing_id", "product_id")
 
+#: Millions of listings; anybody may deliver such a file, and it is held whole.
+MAX_TRUTH_BYTES = 64 << 20
+
 
 class TruthError(ValueError):
     """A truth file cannot be used; the message names file and expectation."""
@@ -24,8 +27,10 @@ def read_truth(data: bytes, origin: str) -> dict[str, str]:
     """Return `product id (source:listing_id) -> true product`.
 
     Raises:
-        TruthError: the file is not a CSV with the expected columns, or names a listing twice.
+        TruthError: the file is too large, not a CSV with the expected columns, or names a listing twice.
     """
+    if len(data) > MAX_TRUTH_BYTES:
+        raise TruthError(f"{origin}: expected at most {MAX_TRUTH_BYTES} bytes, and it has more")
     types = dict.fromkeys(COLUMNS, pa.string())
     try:
         table = pacsv.read_csv(io.BytesIO(data), convert_options=pacsv.ConvertOptions(column_types=types))
@@ -34,6 +39,8 @@ def read_truth(data: bytes, origin: str) -> dict[str, str]:
         raise TruthError(f"{origin}: expected a CSV with the columns {', '.join(COLUMNS)}; {error}") from error
     if missing:
         raise TruthError(f"{origin}: expected the columns {', '.join(COLUMNS)}; {', '.join(missing)} missing")
+    if twice := [name for name in COLUMNS if table.column_names.count(name) > 1]:
+        raise TruthError(f"{origin}: expected every column once; {', '.join(twice)} appear more than once")
     rows = table.select(COLUMNS).to_pylist()
     truth = {f"{row['source']}:{row['listing_id']}": row["product_id"] for row in rows}
     if len(truth) != len(rows):

@@ -6,9 +6,11 @@ from typing import Any
 import dagster as dg
 import pyarrow as pa
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from assets.clusters.assets import QUALITY_KEY, match_quality
-from assets.clusters.quality import TruthError, read_truth, score_clusters
+from assets.clusters.quality import MAX_TRUTH_BYTES, TruthError, read_truth, score_clusters
 from assets.clusters.schema import PRODUCT_CLUSTERS
 from assets.presentation import asset_key
 from assets.tracking import TrackingUnavailable
@@ -41,6 +43,8 @@ def test_a_truth_is_read_by_the_names_of_its_columns() -> None:
         ),
         (HEADER + b"shop,1,p1\nshop,2,p1\nshop,1,p2\n", "1 listings are named more than once"),
         (HEADER + b"shop,1,p1\nshop,1,p1\n", "1 listings are named more than once"),
+        (HEADER[:-1] + b",source\nshop,1,p1,mall\n", "expected every column once; source appear more than once"),
+        (HEADER + b"#" * MAX_TRUTH_BYTES, "expected at most 67108864 bytes"),
     ],
 )
 def test_a_truth_that_cannot_be_used_is_named_with_what_was_expected(data: bytes, expected: str) -> None:
@@ -48,6 +52,19 @@ def test_a_truth_that_cannot_be_used_is_named_with_what_was_expected(data: bytes
         read_truth(data, "shop/truth.csv")
     assert str(raised.value).startswith("shop/truth.csv: ")
     assert expected in str(raised.value)
+
+
+PIECES = [b"source", b"listing_id", b"product_id", b",", b"\n", b"\r", b'"', b"a", b"1", b"\0", b"\xff"]
+
+
+@given(st.lists(st.sampled_from(PIECES), max_size=30).map(b"".join), st.booleans())
+def test_any_bytes_are_a_truth_or_refused_in_words(data: bytes, below_a_header: bool) -> None:
+    try:
+        truth = read_truth(HEADER + data if below_a_header else data, "shop/truth.csv")
+    except TruthError as error:
+        assert str(error).startswith("shop/truth.csv: ")
+    else:
+        assert all(isinstance(product, str) and ":" in listing for listing, product in truth.items())
 
 
 def test_a_perfect_clustering_scores_one() -> None:
@@ -91,7 +108,7 @@ class Shelf:
     def __init__(self, **files: bytes) -> None:
         self.files = files
 
-    def truths(self) -> Iterator[tuple[str, bytes]]:
+    def truths(self, at_most: int) -> Iterator[tuple[str, bytes]]:
         yield from ((f"{folder}/truth.csv", data) for folder, data in self.files.items())
 
 

@@ -11,6 +11,8 @@ import dagster as dg
 import pytest
 
 from assets.batches import BATCHES
+from assets.listings.feeds import MAX_CONTRACT_BYTES, FeedContract
+from assets.listings.intake import read_feed
 from assets.listings.ports import DeliveryGone
 from resources.batch_book import PostgresBatchBook, UnknownBatch
 from resources.landing_zone import LandingBucket
@@ -189,6 +191,44 @@ def test_a_version_that_is_gone_is_said_to_be_gone(zone: LandingBucket, tmp_path
     zone.deliver_bytes(OFFERS + b"2,Toaster\n", "shops/offers.csv")
     with pytest.raises(DeliveryGone, match=r"offers\.csv"):
         zone.fetch(listed.key, listed.etag, tmp_path)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "accepted.partial",
+        "rejected.parquet",
+        "n" * 250 + ".csv",
+        "..%2F..%2Fetc%2Fpasswd",
+        "-rf ~ $(id) `id`.csv",
+        "=cmd|' /C calc'!A0.csv",
+        "größe 🙂 مرحبا.csv",
+    ],
+)
+def test_no_name_of_an_object_leads_out_of_the_folder_or_onto_another_file(
+    zone: LandingBucket, name: str, tmp_path: Path
+) -> None:
+    zone.deliver_bytes(OFFERS, f"shops/{name}")
+    (listed,) = (version for version in zone.versions() if version.key == f"shops/{name}")
+    beside = tmp_path / "folder"
+    beside.mkdir()
+    delivered = zone.fetch(listed.key, listed.etag, beside)
+    assert delivered.parent == beside
+    contract = FeedContract.model_validate({"source": "acme", "path": "offers.csv", "format": "csv"})
+    intake = read_feed(delivered, contract, beside, name=listed.key)
+    assert (intake.read, intake.accepted) == (1, 1)
+    assert delivered.read_bytes() == OFFERS
+    assert [path.name for path in tmp_path.iterdir()] == ["folder"]
+
+
+def test_of_an_object_put_in_the_place_of_a_contract_no_more_is_read_than_a_contract_may_have(
+    zone: LandingBucket, book: PostgresBatchBook
+) -> None:
+    zone.deliver_bytes(CONTRACTS + b"#" * MAX_CONTRACT_BYTES, "shops/feeds.yaml")
+    assert len(zone.read("shops/feeds.yaml", MAX_CONTRACT_BYTES)) == MAX_CONTRACT_BYTES + 1
+    assert zone.read("shops/feeds.yaml", len(CONTRACTS) - 1) == CONTRACTS
+    (problem,) = look(zone, book).problems
+    assert problem.startswith("shops/feeds.yaml: expected a contract of at most")
 
 
 def test_a_lost_request_waits_again_and_is_given_up_in_the_end(
