@@ -72,7 +72,7 @@ def parse_gtin(raw: str | None) -> Gtin:
     shops assign), `gtin_coupon` (05, 98, 99), `gtin_placeholder` (zeros, one repeated digit, samples). Other
     issues: `gtin_mangled` (`4.00638E+12`), `gtin_length`, `gtin_check_digit`, `gtin_unreadable`.
     """
-    text = (raw or "").strip().lstrip("'\"`").rstrip("'\"").strip()
+    text = (raw or "").strip().lstrip("'\"`=").rstrip("'\"").strip()
     if _PLACEHOLDER.fullmatch(text):
         return Gtin(None)
     if _SCIENTIFIC.fullmatch(text):

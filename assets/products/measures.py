@@ -4,6 +4,7 @@ Belongs here: finding quantities, and what an ambiguous one (`"`, `'`, `in`, `GB
 units themselves, colours, pack sizes, model codes.
 """
 
+import math
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -97,7 +98,7 @@ def parse_measures(texts: Iterable[str], *, context: str = "", rules: MeasureRul
         folded = join_spellings(fold(text[: limits.max_text]))
         screen = screen_context or _SCREEN.search(folded) is not None
         for measure, value in _quantities(folded, screen=screen, limits=limits):
-            if value > 0:
+            if 0 < value < math.inf:  # a text may hold more digits than any number has
                 found.setdefault(measure, set()).add(_rounded(value, limits.significant_digits))
     return {
         measure: values[0] if len(values) == 1 else values

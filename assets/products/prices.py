@@ -51,10 +51,15 @@ _PLAIN = re.compile(r"[0-9]{1,9}(?:\.[0-9]{1,2})?")
 _BLANK = re.compile(r"(?:n\W?a|none|null|nan|unknown|tba|[\W_]*)", re.IGNORECASE)
 _NUMBER = re.compile(r"\d{1,3}(?: \d{3})+(?:[.,]\d+)?(?![\d])|\d[\d.,']*\d|\d|(?<![\w.,])\.\d{1,4}")
 _SCIENTIFIC = re.compile(r"\d[eE][+-]?\d")
+#: What a spreadsheet would compute (not `="12.99"`, which it exports), and a share of something.
+_COMPUTED = re.compile(r"=(?=\s?[A-Za-z]|.*[-+*/^(&])|[-+@]\s*[A-Za-z_.]+\s*[(!|]|\d+\s?/\s?\d+$")
+#: `12⁹⁹` has cents, `12,99¹` has a footnote; without their notation either is one long number.
+_RAISED_CENTS = re.compile(r"(?<=\d)[.,]?([⁰¹²³⁴⁵⁶⁷⁸⁹]{2})(?![⁰¹²³⁴⁵⁶⁷⁸⁹])")
+_FOOTNOTES = str.maketrans(dict.fromkeys("⁰¹²³⁴⁵⁶⁷⁸⁹", " "))
 #: `12€99`: the sign as the decimal mark.
 _SIGN_AS_MARK = re.compile(r"(\d)\s?€\s?(\d\d)(?!\d)")
 _INSTALMENTS = re.compile(
-    r"\d\s*[x×]\s*\D{0,4}\d|(?:/|\bper|\bpro|\bpar|\bal|\bpor)\s*(?:mo\b|mth|month|monat|mois|mes\b|mese)|\bmonthly\b|\bmtl\b",
+    r"\d\s*[x×*]\s*\D{0,4}\d|(?:/|\bper|\bpro|\bpar|\bal|\bpor)\s*(?:mo\b|mth|month|monat|mois|mes\b|mese)|\bmonthly\b|\bmtl\b",
     re.IGNORECASE,
 )
 _ON_REQUEST = re.compile(
@@ -112,10 +117,13 @@ def parse_price(text: str | None, currency: str | None = None, rules: PriceRules
         return Price(None, None)
     if _PLAIN.fullmatch(text):
         return _priced(Decimal(text), hint, [*unknown], limits)
+    if not text.isascii():
+        text = _RAISED_CENTS.sub(lambda cents: f".{unicodedata.normalize('NFKC', cents[1])}", text)
+        text = text.translate(_FOOTNOTES)
     cleaned = _ascii_digits(clean_text(text, _TEXT))
     if _BLANK.fullmatch(cleaned):
         return Price(None, None)
-    if len(cleaned) > limits.max_characters or _SCIENTIFIC.search(cleaned):
+    if len(cleaned) > limits.max_characters or _SCIENTIFIC.search(cleaned) or _COMPUTED.match(cleaned):
         return Price(None, None, ("price_unreadable",))
     if cleaned.count("€") == 1:
         cleaned = _SIGN_AS_MARK.sub(r"\1,\2 €", cleaned)
