@@ -101,7 +101,9 @@ class Refresh:
                 ours.add(batch_key)
                 self._run(INGEST.name, batch_key, watch, outcome)
         self._await_others(ours, outcome)
-        outcome.notes.extend(f"{row['object_key']} was not taken in: {row['reason']}" for row in self.book.refusals())
+        for row in self.book.refusals():
+            if not any(failure.endswith(row["reason"]) for failure in outcome.failures):
+                outcome.notes.append(f"{row['object_key']} was not taken in: {row['reason']}")
 
     def _open(self, state: str) -> list[str]:
         """Return the batches of which a delivery is in this state, oldest first."""
@@ -264,9 +266,12 @@ def _reasons(instance: dg.DagsterInstance, run_id: str, label: str) -> Sequence[
     reasons = []
     for entry in failures:
         event = entry.dagster_event
-        error = event.step_failure_data.error if event is not None else None
-        if event is None or error is None:
+        if event is None:
             continue
-        cause = error.cause or error
-        reasons.append(f"{label}, {_readable(event.step_key or '')}: {cause.message.strip().splitlines()[0]}")
+        failure = event.step_failure_data
+        told = failure.user_failure_data.description if failure.user_failure_data is not None else None
+        if told is None and failure.error is not None:
+            told = (failure.error.cause or failure.error).message
+        if told:
+            reasons.append(f"{label}, {_readable(event.step_key or '')}: {told.strip().splitlines()[0]}")
     return reasons or [f"{label}: the run failed; see run {run_id} in Dagster"]

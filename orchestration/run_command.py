@@ -118,9 +118,9 @@ def _print(platform: Platform, refresh: Refresh, outcome: Outcome, seconds: dict
     print_checks(console, checks or refresh.standing_checks(), standing=not checks)
     print_stages(console, seconds)
     for note in outcome.notes:
-        console.print(f"[yellow]note:[/yellow] {escape(note)}", highlight=False)
+        console.print(f"[yellow]note:[/yellow] {escape(note)}", highlight=False, soft_wrap=True)
     for failure in outcome.failures:
-        console.print(f"[red]failed:[/red] {escape(failure)}", highlight=False)
+        console.print(f"[red]failed:[/red] {escape(failure)}", highlight=False, soft_wrap=True)
 
 
 def _as_json(platform: Platform, outcome: Outcome, seconds: dict[str, float]) -> dict[str, Any]:

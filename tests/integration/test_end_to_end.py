@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import zstandard
 
 ROOT = Path(__file__).resolve().parents[2]
 SAMPLES = ROOT / "samples"
@@ -168,6 +169,43 @@ def test_mistakes_get_one_clear_line(offerline: Offerline, first: Any, tmp_path:
     assert "declares a.csv" in offerline("run", folder, expect=1)
     assert "is not offered now" in offerline("explain", "shop:1", "shop:2", expect=1)
     assert "expected a file" in offerline("land", tmp_path / "none.csv", "--source", "shop", expect=1)
+
+
+def test_every_bad_feed_gets_one_clear_line(offerline: Offerline, first: Any, tmp_path: Path) -> None:
+    entity = b'<!DOCTYPE r [<!ENTITY x SYSTEM "file:///etc/passwd">]><rss>&x;</rss>'
+    table = b"listing_id,title\n" + b"".join(b"%d,Kettle %d\n" % (n, n) for n in range(2_000))
+    bad = {
+        "cut.csv.zst": ("csv", zstandard.compress(table)[:-9], "expected intact zstd; Truncated compressed stream"),
+        "entity.xml": ("google_merchant", entity, "declares a document type or entities"),
+        "broken.parquet": ("parquet", b"PAR1" + bytes(99) + b"PAR1", "expected intact Parquet"),
+        "semicolons.csv": ("csv", table.replace(b",", b";"), "the header looks separated by ';'"),
+    }
+    folder = tmp_path / "bad_shops"
+    folder.mkdir()
+    feeds = []
+    for name, (fmt, content, _) in bad.items():
+        (folder / name).write_bytes(content)
+        feeds.append(f"  - {{source: {name.partition('.')[0]}, path: {name}, format: {fmt}}}\n")
+    (folder / "feeds.yaml").write_text(f"feeds:\n{''.join(feeds)}")
+
+    def lines_about(name: str, shown: str) -> list[str]:
+        return [line for line in shown.splitlines() if line.startswith(("failed:", "note:")) and name in line]
+
+    shown, later = offerline("run", folder, expect=1), offerline("run")
+    for name, (_, _, said) in bad.items():
+        (failed,), (noted,) = lines_about(name, shown), lines_about(name, later)
+        assert failed.startswith("failed: ") and said in failed
+        assert noted.startswith(f"note: bad_shops/{name} was not taken in: ") and said in noted
+        assert "Error" not in failed and "assets." not in failed, "no name of Python's"
+    assert "Traceback" not in shown
+    delivered = offerline("land", folder / "semicolons.csv", "--source", "semicolons").splitlines()
+    assert delivered == ["bad_shops/semicolons.csv delivered"]
+    (again,) = lines_about("semicolons.csv", offerline("run", expect=1))
+    assert again.startswith("failed: ")
+    (tmp_path / "feeds.yaml").write_bytes(table)
+    (refused,) = offerline("land", tmp_path / "feeds.yaml", "--source", "x", expect=1).splitlines()
+    assert refused.startswith("error: ") and "expected a feed" in refused
+    assert offerline.json("run")["figures"] == first["figures"]
 
 
 def test_an_unreadable_feed_fails_alone_and_says_why(offerline: Offerline, first: Any, tmp_path: Path) -> None:
