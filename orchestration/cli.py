@@ -314,6 +314,33 @@ def incremental(
         raise typer.Exit(1)
 
 
+@benchmark.command()
+def reading(
+    folder: Annotated[
+        Path, typer.Argument(exists=True, file_okay=False, help="Folder with feeds.yaml and feeds.")
+    ] = Path("samples"),
+    gigabytes: Annotated[
+        float, typer.Option("--gigabytes", min=0.001, help="Size of the large feeds, unpacked, in 10^9 bytes.")
+    ] = 2.0,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Also write the figures to this file.")] = None,
+) -> None:
+    """Measure what reading a large feed takes, beside one of a tenth of its size: its memory must not grow.
+
+    The feeds, csv, zstd-compressed csv, jsonl and parquet one after the other, repeat the folder's offers under ids,
+    prices and links of their own. They are read as a run reads them, each in a process of its own, and removed again.
+    Takes some minutes per gigabyte, and the disk space of the largest feed. Needs no servers.
+    """
+    from benchmarks.reading import benchmark_reading
+    from orchestration.tables import reading_table
+
+    with explained(), Console(stderr=True).status("starting") as status:
+        readings = benchmark_reading(folder, gigabytes=gigabytes, progress=status.update)
+    Console().print(reading_table(readings))
+    if json_file is not None:
+        with explained():
+            _write(json_file, (json.dumps([dataclasses.asdict(each) for each in readings], indent=2) + "\n").encode())
+
+
 @contextmanager
 def _platform() -> "Iterator[Platform]":
     """Enter the platform, with its start shown on a terminal, and errors of use as one clear line."""

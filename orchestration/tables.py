@@ -20,6 +20,7 @@ from orchestration.report import Cluster, Figures
 
 if TYPE_CHECKING:
     from benchmarks.incremental import Cost
+    from benchmarks.reading import Reading
 
 STAGES = ("start-up", "listings", "products", "embeddings", "clusters", "summaries", "marts", "total")
 #: Length of the longest bar of a waterfall, in characters: with the figures before it, a line of 80.
@@ -211,6 +212,41 @@ def incremental_table(cost: "Cost") -> Table:
 
 def _share(part: float | None, whole: float | None) -> str:
     return f"{part / whole:.2%}" if part is not None and whole else ""
+
+
+#: Figure of a read feed -> its heading and how it is written.
+READING_COLUMNS = {
+    "rows": ("rows", "{:,}"),
+    "seconds": ("seconds", "{:,.1f}"),
+    "megabytes_per_second": ("MB/s", "{:,.1f}"),
+    "peak_mb": ("peak", "{:,.0f}"),
+}
+
+
+def reading_table(readings: "Sequence[Reading]") -> Table:
+    """Return what reading feeds takes: a row per form, its sizes side by side."""
+    by_form: dict[str, list[Reading]] = {}
+    for reading in readings:
+        by_form.setdefault(reading.form, []).append(reading)
+    sizes = [f"{reading.megabytes / 1000:,.2g} GB" for reading in next(iter(by_form.values()))]
+    programs = [reading.start_mb for reading in readings]
+    table = Table(
+        title=f"Reading a feed of {' and of '.join(sizes)}, unpacked",
+        caption=f"peak: resident memory in MiB, of which the program takes {max(programs):,.0f}",
+        title_justify="left",
+        caption_justify="left",
+        box=None,
+        padding=(0, 1, 0, 0),
+    )
+    table.add_column("feed")
+    for _ in sizes:
+        for heading, _form in READING_COLUMNS.values():
+            table.add_column(heading, justify="right", no_wrap=True)
+    for form, sized in by_form.items():
+        table.add_row(
+            form, *(shown.format(getattr(of, name)) for of in sized for name, (_, shown) in READING_COLUMNS.items())
+        )
+    return table
 
 
 def growth_table(growth: Mapping[str, Any]) -> Table:
