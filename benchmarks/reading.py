@@ -28,7 +28,7 @@ import zstandard
 from assets.listings.feeds import FeedContract
 from assets.listings.intake import read_feed
 from assets.listings.schema import CANONICAL_FIELDS
-from benchmarks.matching import MEBIBYTE, Stopwatch, peak_memory, read_feeds
+from benchmarks.matching import CONTRACTS, MEBIBYTE, NotABenchmark, Stopwatch, peak_memory, read_feeds
 
 GIGABYTE = 10**9
 MEGABYTE = 10**6
@@ -102,6 +102,8 @@ def benchmark_reading(
     Raises:
         NotABenchmark: the folder holds no feed.
     """
+    if not (folder / CONTRACTS).is_file():
+        raise NotABenchmark(f"{folder}: expected {CONTRACTS} beside the feeds")
     tell, rules = progress or (lambda news: None), rules or FeedRules()
     readings = []
     with tempfile.TemporaryDirectory(prefix="offerline-reading-") as name:

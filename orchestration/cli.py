@@ -325,7 +325,7 @@ def reading(
 
     The feeds, csv, zstd-compressed csv, jsonl and parquet one after the other, repeat the folder's offers under ids,
     prices and links of their own. They are read as a run reads them, each in a process of its own, and removed again.
-    Takes about five minutes per gigabyte, and disk space for two feeds. Needs no servers.
+    Takes some minutes per gigabyte, and the disk space of the largest feed. Needs no servers.
     """
     from benchmarks.reading import benchmark_reading
     from orchestration.tables import reading_table

@@ -13,9 +13,10 @@ import random
 import struct
 import zipfile
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
+from xml.sax.saxutils import escape
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -463,10 +464,10 @@ GOOD_FEEDS = {
 }
 
 
-def read_and_count(data: bytes, fmt: str) -> None:
+def read_and_count(data: bytes, fmt: str, limits: ReadLimits = LIMITS) -> None:
     """Whatever the bytes: rows numbered without gaps, or the news that the file is unreadable; then law 1."""
     try:
-        rows = list(read_rows(io.BytesIO(data), contract_for(fmt), name="feed", limits=LIMITS))
+        rows = list(read_rows(io.BytesIO(data), contract_for(fmt), name="feed", limits=limits))
     except FeedUnreadable:
         return
     assert [row.number for row in rows] == list(range(1, len(rows) + 1))
@@ -495,6 +496,53 @@ def test_a_damaged_feed_crashes_no_reader(fmt: str, edits: list[tuple[float, int
         at = int(place * len(data))
         data = data[:at] + inserted + data[at + removed :]
     read_and_count({"plain": bytes, "gzip": gzip.compress, "zstd": zstandard.compress}[packing](data), fmt)
+
+
+#: Names that readers look for, and some that break what they make of names.
+KEYS = [
+    "products", "product", "variants", "title", "id", "options", "option1", "images", "image_id", "src", "name",
+    "@type",
+    "@graph", "@id", "@value", "item", "mainEntity", "hasVariant", "offers", "price", "priceSpecification", "seller",
+    "sku", "brand", "image", "gtin13", "identifier", "url", "listing_id", "a.b", "g:id", "link", "x" * 300,
+]  # fmt: skip
+LEAVES = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(),
+    st.floats(),
+    st.text(max_size=6),
+    st.sampled_from(["Product", "ProductGroup", "Default Title", "#x", "\0", "\ud800", "x" * 500]),
+)
+DOCUMENTS = st.recursive(
+    LEAVES,
+    lambda inner: st.lists(inner, max_size=5) | st.dictionaries(st.sampled_from(KEYS), inner, max_size=5),
+    max_leaves=25,
+)
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(document=DOCUMENTS)
+def test_any_structure_crashes_no_reader(document: Any) -> None:
+    written = json.dumps(document, ensure_ascii=False).encode(errors="surrogatepass")
+    wrapped = [
+        written,
+        b'{"products":[%b,%b]}' % (written, written),
+        b'{"title":"a","variants":[%b],"options":%b,"images":%b}' % (written, written, written),
+        b'{"@type":"Product","sku":"1","name":"a","hasVariant":%b,"offers":%b}' % (written, written),
+    ]
+    small = replace(LIMITS, row_chars=2_000, kept_chars=100, columns=20, depth=6, variants=5, expanded_chars=5_000)
+    for fmt in ("jsonl", "shopify", "schema_org"):
+        for data in wrapped:
+            read_and_count(data, fmt, small)
+    read_and_count(rss(f"<item>{as_xml(document)}</item>{ITEM}"), "google_merchant", small)
+
+
+def as_xml(value: Any) -> str:
+    if isinstance(value, dict):
+        return "".join(f"<{name.strip('@')}>{as_xml(inner)}</{name.strip('@')}>" for name, inner in value.items())
+    if isinstance(value, list):
+        return "".join(f'<link href="{number}">{as_xml(inner)}</link>' for number, inner in enumerate(value))
+    return escape(str(value)).replace("\ud800", "").replace("\0", "&#0;")
 
 
 @settings(max_examples=100, deadline=None)
