@@ -91,41 +91,44 @@ class Refresh:
     def take_in(self, watch: Watcher, outcome: Outcome) -> None:
         """Run one batch job for everything that waits; batches that another process took on are waited for.
 
-        A batch is claimed just before it runs: what is claimed and does not run for long would be taken for lost.
+        Should that process die, they are taken over. A batch is claimed just before it runs: what is
+        claimed and does not run for long would be taken for lost.
         """
-        self._release_lost()
-        tell_of_applied(self.book, self.instance)
+        self._pick_up_from_the_dead()
         outcome.failures.extend(look(self.zone, self.book).problems)
         ours: set[str] = set()
-        while waiting := self._open("pending"):
+        self._take_waiting(ours, watch, outcome)
+        deadline = monotonic() + OTHERS_PATIENCE
+        while others := [batch_key for batch_key in self._open("requested") if batch_key not in ours]:
+            if monotonic() > deadline:
+                outcome.failures.append(f"{', '.join(others)}: another process does not finish taking them in")
+                break
+            sleep(POLL_SECONDS)
+            self._pick_up_from_the_dead()
+            self._take_waiting(ours, watch, outcome)
+        for row in self.book.refusals():
+            if not any(failure.endswith(row["reason"]) for failure in outcome.failures):
+                outcome.notes.append(f"{row['object_key']} was not taken in: {row['reason']}")
+
+    def _take_waiting(self, ours: set[str], watch: Watcher, outcome: Outcome) -> None:
+        """Run the job of every batch that waits and was not ours before; those that we claim become ours."""
+        while waiting := [batch_key for batch_key in self._open("pending") if batch_key not in ours]:
             claimed = self.book.claim(waiting[:1], this_process())
             self.instance.add_dynamic_partitions(str(BATCHES.name), claimed)
             for batch_key in claimed:
                 ours.add(batch_key)
                 self._run(INGEST.name, batch_key, watch, outcome)
-        self._await_others(ours, outcome)
-        for row in self.book.refusals():
-            if not any(failure.endswith(row["reason"]) for failure in outcome.failures):
-                outcome.notes.append(f"{row['object_key']} was not taken in: {row['reason']}")
 
-    def _release_lost(self) -> None:
-        """Let batches wait again that a process took on which is gone."""
+    def _pick_up_from_the_dead(self) -> None:
+        """End the runs of processes that are gone, let their batches wait again, and tell of those they had applied."""
         fail_dead_runs(self.instance)
         release_lost_requests(self.book, self.instance, datetime.now(UTC), is_alive)
+        tell_of_applied(self.book, self.instance)
 
     def _open(self, state: str) -> list[str]:
         """Return the batches of which a delivery is in this state, oldest first."""
         rows = self.book.deliveries().to_pylist()
         return list(dict.fromkeys(row["batch_key"] for row in rows if row["state"] == state))
-
-    def _await_others(self, ours: set[str], outcome: Outcome) -> None:
-        """Wait for batches that another process (the landing sensor) is taking in."""
-        deadline = monotonic() + OTHERS_PATIENCE
-        while others := [batch_key for batch_key in self._open("requested") if batch_key not in ours]:
-            if monotonic() > deadline:
-                outcome.failures.append(f"{', '.join(others)}: another process does not finish taking them in")
-                return
-            sleep(POLL_SECONDS)
 
     def catalogue_is_due(self) -> bool:
         """Whether a stage of the whole catalogue is missing, older than what it is made from, or of other code.

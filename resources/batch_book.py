@@ -250,8 +250,8 @@ class PostgresBatchBook:
     def deliveries(self) -> pa.Table:
         """Return every delivery of the bucket that was ever written down, oldest first."""
         return self.warehouse.read(
-            "SELECT delivery_id, object_key, etag, size, last_modified, state, batch_key, attempts, updated_at, reason, "
-            "claimed_by FROM catalog.deliveries WHERE bucket = :bucket ORDER BY last_modified, delivery_id",
+            "SELECT delivery_id, object_key, etag, size, last_modified, state, batch_key, attempts, updated_at, "
+            "reason, claimed_by FROM catalog.deliveries WHERE bucket = :bucket ORDER BY last_modified, delivery_id",
             DELIVERIES,
             bucket=self.bucket,
         )

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
+import psutil
 from sqlalchemy.engine import URL, make_url
 
 from assets.failures import PermanentFailure
@@ -36,6 +37,8 @@ DATABASE = "offerline"
 _WRITTEN_BY_DBT = {"target", "logs", "dbt_packages"}
 _MANIFEST, _PARTIAL_PARSE = "manifest.json", "partial_parse.msgpack"
 _COLUMN_SCHEMA = "dagster/column_schema"
+#: dbt is told which process started it, so that one whose process is gone can be told from one that is waited for.
+STARTED_BY = "OFFERLINE_DBT_STARTED_BY"
 
 
 class DbtProjectBroken(PermanentFailure):
@@ -150,7 +153,8 @@ class DbtProjectRunner:
         target = self._project.artifacts.resolve() / "builds" / context.run.run_id
         target.mkdir(parents=True, exist_ok=True)
         self._project.lend(database, target)
-        with _environment(self._connection()):
+        _end_orphans(self._connection())
+        with _environment(self._connection() | {STARTED_BY: str(os.getpid())}):
             invocation = _command_line(folder).cli(
                 ["build", *selection],
                 manifest=dict(self._project.manifest(database)),
@@ -186,6 +190,20 @@ def _executable() -> str:
     if found is None:
         raise DbtProjectBroken(f"the command `dbt` is neither beside {sys.executable} nor on PATH: install dbt-core")
     return found
+
+
+def _end_orphans(connection: Mapping[str, str]) -> None:
+    """End every dbt at this database that outlived the process that started it.
+
+    Nothing ends it with a killed process, and two builds at once drop each other's tables.
+    """
+    for process in psutil.process_iter():
+        try:
+            told = process.environ()
+            if connection.items() <= told.items() and told.get(STARTED_BY, str(process.ppid())) != str(process.ppid()):
+                process.kill()
+        except (psutil.Error, OSError):
+            continue  # not ours to look into, or gone
 
 
 @contextmanager

@@ -6,6 +6,7 @@ Belongs here: beginning anew, and reading everything that a crash must not chang
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -17,14 +18,17 @@ from pathlib import Path
 from typing import Any, Self
 
 import crashing_worker
+import httpx
 import psycopg
 from crashing_worker import Attempt, Left
 from psycopg.rows import dict_row
 from psycopg.sql import SQL, Identifier
 from sqlalchemy.engine import make_url
+from tenacity import Retrying, stop_after_delay, wait_fixed
 
-from orchestration.servers import prepare_dagster
-from orchestration.settings import Endpoints, dagster_environment
+from orchestration.servers import prepare_dagster, programs
+from orchestration.settings import Endpoints, Settings, StackState, dagster_environment
+from orchestration.stack import Stack
 from resources.object_store import ObjectStore
 from resources.qdrant_embedded import QdrantEmbeddedIndex
 from resources.state_shelf import ObjectStateShelf
@@ -35,7 +39,9 @@ BY_CHANCE = {
     "deliveries.delivery_id": "drawn from a sequence, which does not go back when a transaction does",
     "deliveries.run_id": "the last run that dealt with it",
     "deliveries.attempts": "how many runs it took",
+    "deliveries.claimed_by": "the process that took it on",
     "batches.run_id": "the run that applied it",
+    "batches.artifacts": "named after the run that made them; what is in them is compared",
     "listing_history.history_id": "drawn from a sequence",
     "product_history.history_id": "drawn from a sequence",
     "scored_pairs.run_id": "the run that scored it",
@@ -71,10 +77,16 @@ class Ground:
 
     Databases and folders are called the same in every attempt, so that what depends on their names (dbt's parsed
     project) is made once.
+
+    Attributes:
+        at: Where it is.
+        store: The object store there.
+        mlflow: Address of the MLflow server that workers speak to; its database, unless given.
     """
 
     at: Endpoints
     store: ObjectStore
+    mlflow: str | None = None
 
     @classmethod
     def on(cls, servers: Endpoints, store: ObjectStore, name: str, home: Path) -> Self:
@@ -99,7 +111,8 @@ class Ground:
     def environment(self) -> dict[str, str]:
         """What a process is told that works here."""
         quiet = {"HF_HUB_OFFLINE": "1", "OMP_WAIT_POLICY": "PASSIVE", "GX_ANALYTICS_ENABLED": "false"}
-        return dagster_environment(self.at) | quiet
+        tracked = {} if self.mlflow is None else {"MLFLOW_TRACKING_URI": self.mlflow}
+        return dagster_environment(self.at) | quiet | tracked
 
     def prepare(self) -> None:
         """Make databases and every schema, as a deployment does."""
@@ -173,11 +186,11 @@ class Ground:
             }
 
     def _qdrant(self) -> list[str]:
-        index = QdrantEmbeddedIndex(self.at.qdrant_path)
-        with index.held():
-            stored = index.fingerprints()
-            vectors = index.vectors(list(stored))
-        return sorted(f"{key}: {stored[key]} {sha256(vectors[key].tobytes()).hexdigest()}" for key in stored)
+        return sorted(
+            f"{product} {sha256(vector.tobytes()).hexdigest()}"
+            for products, vectors in QdrantEmbeddedIndex(self.at.qdrant_path).contents()
+            for product, vector in zip(products, vectors, strict=True)
+        )
 
     def _digest(self, uri: str) -> str:
         bucket, _, key = uri.removeprefix("s3://").partition("/")
@@ -258,6 +271,62 @@ class Ended:
     def complaint(self) -> str:
         """The last lines that it and its libraries printed."""
         return "\n".join(self.report.with_suffix(".log").read_text(errors="replace").splitlines()[-15:])
+
+
+class Servers:
+    """Servers that may be killed: a stack of their own, and MLflow's server on one of its databases."""
+
+    def __init__(self, home: Path) -> None:
+        self._stack = Stack(Settings(home=home))
+        self._tracked: Endpoints | None = None
+        self._mlflow: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *failure: object) -> None:
+        if self._mlflow is not None:
+            os.killpg(self._mlflow.pid, signal.SIGKILL)
+            self._mlflow.wait()
+        self._stack.stop()
+
+    def start(self) -> Endpoints:
+        """Start what does not run, wait until everything answers, and return where it is."""
+        where = self._stack.start("services")
+        if self._tracked is not None:
+            self._start_mlflow(self._tracked, where.mlflow_url)
+        return where
+
+    def track(self, ground: Ground) -> Ground:
+        """Start MLflow's server on the ground's database and return the ground where workers speak to it."""
+        self._tracked = ground.at
+        return replace(ground, mlflow=self.start().mlflow_url)
+
+    def process(self, name: str) -> int:
+        """The process of `postgres` or `s3`; the group of processes of `mlflow`, which is its negative number."""
+        if name == "mlflow":
+            assert self._mlflow is not None
+            return -self._mlflow.pid
+        (pid,) = [server.pid for server in self._stack.status() if server.name == name]
+        assert pid is not None
+        return pid
+
+    def _start_mlflow(self, at: Endpoints, address: str) -> None:
+        if self._mlflow is None or self._mlflow.poll() is not None:
+            state = StackState.read(self._stack.settings.state_path)
+            assert state is not None
+            program = programs(self._stack.settings, state, at)["mlflow"]
+            self._mlflow = subprocess.Popen(
+                program.command,
+                cwd=program.directory,
+                env=os.environ | program.environment,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                start_new_session=True,
+            )
+        Retrying(stop=stop_after_delay(120), wait=wait_fixed(0.2), reraise=True)(
+            lambda: httpx.get(f"{address}/health", timeout=5).raise_for_status()
+        )
 
 
 @contextmanager

@@ -40,6 +40,7 @@ from assets.marts.ports import DbtEvent
 from assets.products.units import factor
 from orchestration import refresh as refreshing
 from orchestration.context import Platform
+from orchestration.jobs import CATALOGUE
 from orchestration.refresh import Outcome, Refresh
 from orchestration.settings import endpoints, load_settings
 from resources import qdrant_embedded
@@ -61,6 +62,8 @@ IMPORTED_LATER = (
     "onnxruntime",
 )
 KINDS = ("run", "step", "asset", "commit", "object", "index", "MLflow", "dbt")
+#: Where a worker is before its first step.
+NO_STEP = "no step yet"
 MARTS_STEP = "marts__build"
 #: Points in one write to Qdrant's engine: few, so that a small write has an inside.
 QDRANT_PART = 10
@@ -91,7 +94,7 @@ class Left(BaseModel):
 
     Attributes:
         artifacts: Asset, with its partition where it has one -> the object that its last materialisation names.
-        checks: Every check, and whether it passed when it was last evaluated.
+        checks: Every check of the whole catalogue, and whether it passed when it was last evaluated.
         champions: Every registered model, its version in use, and what that is of.
     """
 
@@ -116,7 +119,7 @@ class Points:
         self._victim = os.getpid() if attempt.victim is None else attempt.victim
         self._reached: Counter[str] = Counter()
         self._turn = threading.Lock()
-        self._step = "no step yet"
+        self._step = NO_STEP
 
     def reach(self, kind: str, place: str) -> None:
         """Be at a place of the present step."""
@@ -132,7 +135,7 @@ class Points:
         """Put points everywhere."""
         self._watch_dagster(instance)
         self._watch_commits()
-        self._watch_writes(ObjectStore, "object", ("put_bytes", "put_file"))
+        self._watch_writes(ObjectStore, "object", ("put_bytes", "put_file", "delete"))
         self._watch_writes(PgVectorIndex, "index", ("upsert", "delete"))
         self._watch_writes(QdrantEmbeddedIndex, "index", ("upsert", "delete"))
         self._watch_inside_qdrant()
@@ -234,21 +237,14 @@ class Points:
         DbtProjectRunner.build = watched
 
 
-def _cpu(what):  # DEV
-    import resource
-
-    a = resource.getrusage(resource.RUSAGE_SELF)
-    b = resource.getrusage(resource.RUSAGE_CHILDREN)
-    print("DEV CPU", what, round(a.ru_utime + a.ru_stime, 2), round(b.ru_utime + b.ru_stime, 2))
-
-
 def work(attempt: Attempt) -> bool:
     """Take in what waits, bring the catalogue up to date, and write down what is left; return whether all went well."""
     os.environ.update(attempt.environment)
     settings = load_settings()
     platform = Platform(settings, endpoints(settings))
-    # Dagster would open two thousand connections, which costs more than everything else.
-    platform.instance.optimize_for_webserver(statement_timeout=60_000, pool_recycle=3600, max_overflow=10)
+    if attempt.victim is None:
+        # Dagster's two thousand connections cost more than all else; but those that are kept outlive no server.
+        platform.instance.optimize_for_webserver(statement_timeout=60_000, pool_recycle=3600, max_overflow=10)
     Points(attempt).watch(platform.instance)
     refresh = Refresh(
         definitions=platform.definitions,
@@ -256,15 +252,10 @@ def work(attempt: Attempt) -> bool:
         zone=platform.parts.landing_zone,
         book=platform.parts.batch_book,
     )
-    _cpu("platform")
     outcome = Outcome()
     refresh.take_in(lambda _: None, outcome)
-    _cpu("taken in")
     if refresh.catalogue_is_due():
         refresh.update_catalogue(lambda _: None, outcome)
-    _cpu("updated")
-    for h in outcome.happenings:
-        print("DEV", h.step, round(h.seconds, 2), h.kind)
     print(*outcome.failures, sep="\n", file=sys.stderr)
     attempt.report.with_suffix(".json").write_text(_left(platform, refresh).model_dump_json())
     return not outcome.failures
@@ -283,8 +274,8 @@ def _left(platform: Platform, refresh: Refresh) -> Left:
                     artifacts["/".join([*key.path, *([batch] if batch else [])])] = str(made.metadata[URI].value)
     return Left(
         artifacts=artifacts,
-        checks=[f"{check.step}: {check.passed}" for check in refresh.standing_checks()],
-        champions=[f"{name}: {platform.parts.tracking.champion(name)}" for name in (EMBEDDER, MATCHER)],
+        checks=[f"{check.step}: {check.passed}" for check in refresh.standing_checks() if check.run == CATALOGUE.name],
+        champions=[f"{name}: {platform.parts.tracking.tracker.champion(name)}" for name in (EMBEDDER, MATCHER)],
     )
 
 

@@ -15,17 +15,22 @@ from pathlib import Path
 from random import Random
 
 import pytest
-from crash_ground import Beginning, Contents, Ground, Workers
-from crashing_worker import KINDS, kind_of
+from crash_ground import Beginning, Contents, Ground, Servers, Workers
+from crashing_worker import KINDS, NO_STEP, kind_of
 from small_deliveries import first_day, second_day
 
 from orchestration.settings import Endpoints
 from resources.landing_zone import LandingBucket
 from resources.object_store import ObjectStore
 
-#: To try every point takes hours: else it is one of each kind, another one each time.
+#: Server that is killed -> at which kind of point.
+SERVERS = {"postgres": "commit", "s3": "object", "mlflow": "MLflow"}
+#: To try every point takes hours: else it is one of some kinds, others each time.
 EVERY_POINT = "OFFERLINE_EVERY_KILL_POINT" in os.environ
 SEED = int(os.environ.get("OFFERLINE_KILL_SEED", secrets.randbelow(1_000_000)))
+#: Kinds of points and servers that are tried unless every point is.
+TRIED_AT_ONCE = 3
+CHOSEN = [*KINDS, *SERVERS] if EVERY_POINT else Random(SEED).sample([*KINDS, *SERVERS], TRIED_AT_ONCE)
 
 pytestmark = [pytest.mark.stack, pytest.mark.laws, pytest.mark.timeout(0 if EVERY_POINT else 900)]
 
@@ -54,6 +59,10 @@ class Day:
         killed = workers.work(self.ground, point=point)
         if killed.code != -signal.SIGKILL:
             return f"the worker was not killed, it ended with {killed.code}: {killed.complaint}"
+        return self.finished(workers)
+
+    def finished(self, workers: Workers) -> str:
+        """Let a worker do what is left and return what is wrong then."""
         ended = workers.work(self.ground)
         if ended.code != 0:
             return f"the next worker failed: {ended.complaint}"
@@ -108,6 +117,25 @@ def days(
         ground.drop()
 
 
+@pytest.fixture(scope="module")
+def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
+    with Servers(tmp_path_factory.mktemp("servers") / ".offerline") as servers:
+        yield servers
+
+
+@pytest.fixture(scope="module")
+def served_day(servers: Servers, workers: Workers, tmp_path_factory: pytest.TempPathFactory) -> Day:
+    """A first day on servers of its own."""
+    at = servers.start()
+    store = ObjectStore(at.s3_endpoint, at.s3_access_key, at.s3_secret_key, at.s3_region)
+    for path in first_day(tmp_path_factory.mktemp("feeds")):
+        LandingBucket(store, at.landing_bucket).deliver(path, f"shops/{path.name}")
+    ground = Ground.on(at, store, "crash", tmp_path_factory.mktemp("served") / ".offerline")
+    ground.prepare()
+    nothing = ground.keep("nothing")
+    return Day.spent("served day", servers.track(ground), nothing, workers)
+
+
 def test_the_days_have_everything_that_a_crash_could_spoil(days: tuple[Day, Day]) -> None:
     first, second = days
     for day in days:
@@ -124,28 +152,35 @@ def test_the_days_have_everything_that_a_crash_could_spoil(days: tuple[Day, Day]
     assert first.calm != second.calm
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", [kind for kind in CHOSEN if kind in KINDS])
 def test_a_worker_may_be_killed_anywhere(kind: str, days: tuple[Day, Day], workers: Workers) -> None:
     """SIGKILL at a point; the next worker alone makes of it what a calm run makes."""
     points = [(day, point) for day in days for point in day.points if kind_of(point) == kind]
     tried = points if EVERY_POINT else Random(f"{SEED} {kind}").sample(points, 1)
-    import time
-
-    def one(day, point):
-        t = time.time()
-        found = day.killed_at(point, workers)
-        print(
-            f"{time.time() - t:.0f} s",
-            day.name,
-            point,
-            found or "fine",
-            file=open("/tmp/h/crash-dev/progress.txt", "a"),
-            flush=True,
-        )
-        return found
-
-    wrong = {f"{day.name}, {point}": found for day, point in tried if (found := one(day, point))}
+    wrong = {f"{day.name}, {point}": found for day, point in tried if (found := day.killed_at(point, workers))}
     assert not wrong, "\n".join(
         [f"{len(wrong)} of {len(tried)} points were not survived (OFFERLINE_KILL_SEED={SEED} tries them again)"]
         + [f"{point}:\n{found}" for point, found in wrong.items()]
     )
+
+
+@pytest.mark.parametrize("server", [server for server in CHOSEN if server in SERVERS])
+def test_a_server_may_be_killed_in_the_midst_of_a_stage(
+    server: str, served_day: Day, servers: Servers, workers: Workers
+) -> None:
+    """SIGKILL to a server at a point where it is needed; once it is there again, the next worker finishes."""
+    points = [
+        point for point in served_day.points if kind_of(point) == SERVERS[server] and not point.startswith(NO_STEP)
+    ]
+    point = Random(f"{SEED} {server}").choice(points)
+    served_day.ground.begin(served_day.before)
+    victim = servers.process(server)
+    bereft = workers.work(served_day.ground, point=point, victim=victim)
+    servers.start()
+    assert servers.process(server) != victim, bereft.complaint
+    calm = served_day.calm
+    if server == "mlflow":
+        # What it could not take waits for the next record: see test_tracking_outbox.
+        calm = {name: rows for name, rows in calm.items() if name != "champions"}
+    wrong = replace(served_day, calm=calm).finished(workers)
+    assert not wrong, f"{point} (OFFERLINE_KILL_SEED={SEED} tries it again):\n{wrong}"

@@ -1,6 +1,9 @@
 """The marts against a real PostgreSQL: a small catalogue, built by dbt through Dagster."""
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from decimal import Decimal
@@ -8,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
+import psutil
 import psycopg
 import pytest
 from psycopg.rows import dict_row
@@ -15,7 +19,7 @@ from sqlalchemy.engine import make_url
 
 from assets.marts.assets import build_marts_assets
 from orchestration.settings import Endpoints
-from resources.dbt_runner import DbtProject, DbtProjectBroken, DbtProjectRunner
+from resources.dbt_runner import STARTED_BY, DbtProject, DbtProjectBroken, DbtProjectRunner
 from resources.warehouse import Warehouse
 
 pytestmark = pytest.mark.stack
@@ -265,6 +269,25 @@ def test_a_selection_runs_alone_and_a_failed_mart_test_is_shown_without_failing_
         ("records_count_their_offers", dg.AssetCheckSeverity.WARN)
     ]
     catalogue.execute("UPDATE catalog.golden_records SET offers = 4 WHERE cluster_id = '" + PHONE + "'")
+
+
+@pytest.mark.laws
+def test_a_dbt_that_outlived_its_run_is_ended_before_the_next_one(catalogue: Catalogue) -> None:
+    """Killed with its run is only who waits for it; whoever another process still waits for is left alone."""
+    told = os.environ | DbtProjectRunner(catalogue.project, catalogue.url)._connection()
+    dbt = [sys.executable, "-c", "import time; time.sleep(600)"]
+    run = (
+        "import os, subprocess; told = os.environ | {'OFFERLINE_DBT_STARTED_BY': str(os.getpid())}; "
+        f"print(subprocess.Popen({dbt!r}, env=told, stdout=subprocess.DEVNULL).pid)"
+    )
+    killed = subprocess.run([sys.executable, "-c", run], env=told, stdout=subprocess.PIPE, text=True, check=True)
+    orphan = psutil.Process(int(killed.stdout))
+    assert orphan.is_running()
+    with subprocess.Popen(dbt, env=told | {STARTED_BY: str(os.getpid())}) as awaited:
+        assert catalogue.materialise(dg.AssetSelection.assets(["marts", "stg_clusters"])).success
+        assert not orphan.is_running() or orphan.status() == psutil.STATUS_ZOMBIE
+        assert awaited.poll() is None
+        awaited.kill()
 
 
 def test_the_manifest_is_parsed_once_per_version_of_the_project(

@@ -523,7 +523,7 @@ def deliver_in_order(shops: Shops, sequence: Sequence[Delivery], order: Iterable
 
 
 RANDOM_SEQUENCES = settings(
-    max_examples=25, deadline=None, print_blob=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=15, deadline=None, print_blob=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 
 
