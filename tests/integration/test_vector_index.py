@@ -4,6 +4,7 @@ Belongs here: adapters against real engines (PostgreSQL, Qdrant's embedded one) 
 here: what should be in an index (see tests/embeddings).
 """
 
+import math
 import os
 import signal
 import subprocess
@@ -11,8 +12,10 @@ import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from decimal import Decimal
+from itertools import count
 from itertools import product as product_of
 from pathlib import Path
+from typing import Any, cast
 from uuid import UUID, uuid4
 
 import killed_writer
@@ -20,7 +23,9 @@ import numpy as np
 import pytest
 from killed_writer import ACKNOWLEDGED, MOMENTS, rows
 from qdrant_client import QdrantClient
+from qdrant_client.http.exceptions import ResponseHandlingException
 
+from assets.embeddings.index_sync import WantedIndex, sync
 from assets.embeddings.ports import HalfVectors, IndexedProduct, SearchFilter, VectorIndex
 from assets.embeddings.schema import DIMENSIONS
 from orchestration.settings import Endpoints
@@ -325,6 +330,53 @@ def test_a_server_that_cannot_be_reached_is_named() -> None:
     index = QdrantServerIndex("http://127.0.0.1:9", rules=QdrantServerRules(patience=Patience(tries=2)))
     with pytest.raises(IndexUnavailable, match=r"127\.0\.0\.1:9"):
         index.fingerprints()
+
+
+class MortalQdrant:
+    """Qdrant's stand-in in memory, whose server dies after some requests and comes back with what it had taken."""
+
+    def __init__(self) -> None:
+        self._client = QdrantClient(":memory:")
+        self.requests_left = math.inf
+
+    def __getattr__(self, name: str) -> Any:
+        def ask(*args: Any, **kwargs: Any) -> Any:
+            if not self.requests_left:
+                raise ResponseHandlingException(ConnectionError("nobody listens there any more"))
+            self.requests_left -= 1
+            return getattr(self._client, name)(*args, **kwargs)
+
+        return ask
+
+
+@pytest.mark.laws
+def test_a_qdrant_server_may_die_before_any_request() -> None:
+    """What a run could not write the next one does; the server itself cannot be run here, so its stand-in dies."""
+    vectors = unit_vectors(20)
+    before = WantedIndex(tuple(products(16)), vectors[:16])
+    after = WantedIndex(
+        tuple(products(10, version="2") + products(20)[14:]), np.concatenate([vectors[:10], vectors[14:]])
+    )
+    rules = QdrantServerRules(write_points=3, page_points=5, patience=Patience(tries=1))
+    for requests in count():
+        server = MortalQdrant()
+        index = QdrantServerIndex("in memory", rules=rules, client=cast(QdrantClient, server))
+        sync(index, before)
+        server.requests_left = requests
+        died = False
+        try:
+            sync(index, after)
+        except IndexUnavailable:
+            died = True
+        server.requests_left = math.inf
+        sync(index, after)
+        assert index.fingerprints() == {product.product_id: product.fingerprint for product in after.products}
+        held = {p.product_id: v.tobytes() for found, rows in index.contents() for p, v in zip(found, rows, strict=True)}
+        wanted = {p.product_id: v.tobytes() for p, v in zip(after.products, after.vectors, strict=True)}
+        assert held == wanted, f"the server died after {requests} requests"
+        if not died:
+            break
+    assert requests > 8
 
 
 class TestQdrantEmbedded:
