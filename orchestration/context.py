@@ -13,6 +13,9 @@ from orchestration.build import Parts, build_definitions
 from orchestration.settings import Endpoints, Settings, dagster_environment, load_settings
 from orchestration.stack import Progress, Stack
 
+#: What libraries are told: models are local files, and spinning threads would starve a small machine.
+LIBRARIES = {"HF_HUB_OFFLINE": "1", "OMP_WAIT_POLICY": "PASSIVE", "GX_ANALYTICS_ENABLED": "false"}
+
 
 @dataclass(frozen=True)
 class Platform:
@@ -31,8 +34,7 @@ class Platform:
         settings = load_settings()
         where = Stack(settings).start("services", progress)
         os.environ.update(dagster_environment(where))
-        # Models are local files, and spinning threads would starve a small machine.
-        os.environ.update({"HF_HUB_OFFLINE": "1", "OMP_WAIT_POLICY": "PASSIVE", "GX_ANALYTICS_ENABLED": "false"})
+        os.environ.update(LIBRARIES)
         platform = cls(settings, where)
         platform.parts.warehouse.migrate()
         return platform

@@ -1,7 +1,8 @@
 """Where workers are killed: databases, buckets and folders as they were kept, and what an attempt leaves in them.
 
-Belongs here: beginning anew, and reading everything that a crash must not change. Not here: the worker and its points
-(see `crashing_worker`), which points are tried (see `test_crashes`).
+Belongs here: beginning anew, having workers forked and servers started that may be killed, and reading everything that
+a crash must not change. Not here: the worker and its points (see `crashing_worker`), which points are tried (see
+`test_crashes`).
 """
 
 import os
@@ -26,6 +27,7 @@ from psycopg.sql import SQL, Identifier
 from sqlalchemy.engine import make_url
 from tenacity import Retrying, stop_after_delay, wait_fixed
 
+from orchestration.context import LIBRARIES
 from orchestration.servers import prepare_dagster, programs
 from orchestration.settings import Endpoints, Settings, StackState, dagster_environment
 from orchestration.stack import Stack
@@ -89,14 +91,14 @@ class Ground:
     mlflow: str | None = None
 
     @classmethod
-    def on(cls, servers: Endpoints, store: ObjectStore, name: str, home: Path) -> Self:
-        """A ground of that name."""
+    def on(cls, servers: Endpoints, store: ObjectStore, home: Path) -> Self:
+        """The ground on these servers."""
         own = replace(
             servers,
             home=home,
-            database_url=_renamed(servers.database_url, f"{name}_catalogue"),
-            dagster_database_url=_renamed(servers.dagster_database_url, f"{name}_dagster"),
-            mlflow_tracking_uri=_renamed(servers.mlflow_tracking_uri, f"{name}_mlflow"),
+            database_url=_renamed(servers.database_url, "crash_catalogue"),
+            dagster_database_url=_renamed(servers.dagster_database_url, "crash_dagster"),
+            mlflow_tracking_uri=_renamed(servers.mlflow_tracking_uri, "crash_mlflow"),
             qdrant_path=home / "qdrant",
         )
         return cls(own, store)
@@ -110,13 +112,12 @@ class Ground:
     @property
     def environment(self) -> dict[str, str]:
         """What a process is told that works here."""
-        quiet = {"HF_HUB_OFFLINE": "1", "OMP_WAIT_POLICY": "PASSIVE", "GX_ANALYTICS_ENABLED": "false"}
         tracked = {} if self.mlflow is None else {"MLFLOW_TRACKING_URI": self.mlflow}
-        return dagster_environment(self.at) | quiet | tracked
+        return dagster_environment(self.at) | LIBRARIES | tracked
 
     def prepare(self) -> None:
         """Make databases and every schema, as a deployment does."""
-        self.at.qdrant_path.mkdir(parents=True)
+        self.at.qdrant_path.mkdir(parents=True, exist_ok=True)
         prepare_dagster(self.at)
         done = subprocess.run(
             [sys.executable, "-m", "orchestration.prepare", "services"],
@@ -247,7 +248,9 @@ class Workers:
         assert self._server.stdin is not None and self._server.stdout is not None
         self._server.stdin.write(f"{attempt.model_dump_json()}\n")
         self._server.stdin.flush()
-        return Ended(int(self._server.stdout.readline()), report)
+        answer = self._server.stdout.readline()
+        assert answer, "the fork server has died; see its complaint above"
+        return Ended(int(answer), report)
 
 
 @dataclass(frozen=True, slots=True)

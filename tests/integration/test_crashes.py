@@ -1,15 +1,15 @@
-"""Law 3: a crash is invisible. Workers are killed everywhere, and what comes of it is what a calm run makes.
+"""Law 3: a crash is invisible. Workers and servers are killed everywhere, and in the end all is as after a calm run.
 
 Belongs here: which points are tried, and the comparison. Not here: the worker and its points (see `crashing_worker`),
-what is compared (see `crash_ground`), the feeds (see `small_deliveries`).
+what is compared (see `crash_ground`), the feeds (see `small_deliveries`). Qdrant's engine dies with the worker; its
+server cannot be run here, and its stand-in dies in `test_vector_index`.
 """
 
 import os
 import secrets
 import signal
-import uuid
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
@@ -61,18 +61,18 @@ class Day:
             return f"the worker was not killed, it ended with {killed.code}: {killed.complaint}"
         return self.finished(workers)
 
-    def finished(self, workers: Workers) -> str:
-        """Let a worker do what is left and return what is wrong then."""
+    def finished(self, workers: Workers, *, but_for: str = "") -> str:
+        """Let a worker do what is left and return what is wrong then, but for what cannot be right yet."""
         ended = workers.work(self.ground)
         if ended.code != 0:
             return f"the next worker failed: {ended.complaint}"
-        return differences(self.calm, self.ground.contents(ended.left))
+        return differences(self.calm, self.ground.contents(ended.left), but_for)
 
 
-def differences(calm: Contents, found: Contents) -> str:
+def differences(calm: Contents, found: Contents, but_for: str) -> str:
     """Return what was found to be otherwise than after a calm run, table by table."""
     told = []
-    for name in sorted(calm.keys() | found.keys()):
+    for name in sorted((calm.keys() | found.keys()) - {but_for}):
         wanted, held = Counter(calm.get(name, [])), Counter(found.get(name, []))
         if wanted != held or (name in calm) != (name in found):
             told.append(f"{name} lacks {list(wanted - held)[:3]} and has {list(held - wanted)[:3]}")
@@ -86,33 +86,33 @@ def workers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workers]:
 
 
 @pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One home for all grounds: what it keeps of models and of dbt is made once."""
+    return tmp_path_factory.mktemp("crashes") / ".offerline"
+
+
+@pytest.fixture(scope="module")
 def days(
     stack: Endpoints,
     store: ObjectStore,
     new_bucket: Callable[[str], str],
     workers: Workers,
+    home: Path,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[tuple[Day, Day]]:
     """A first day that begins with nothing, and a second one that begins with what the first one left."""
-    home = tmp_path_factory.mktemp("crashes")
-
-    def landed(day: Callable[[Path], Iterator[Path]]) -> str:
-        bucket = new_bucket("crash-landing")
-        for path in day(tmp_path_factory.mktemp("feeds")):
-            LandingBucket(store, bucket).deliver(path, f"shops/{path.name}")
-        return bucket
-
-    ground = Ground.on(stack, store, f"crash_{uuid.uuid4().hex[:8]}", home / ".offerline")
-    ground = ground.with_buckets(landing=landed(first_day), artifacts=new_bucket("crash"))
+    landing = new_bucket("crash-landing"), new_bucket("crash-landing")
+    for bucket, day in zip(landing, (first_day, second_day), strict=True):
+        deliver(LandingBucket(store, bucket), day(tmp_path_factory.mktemp("feeds")))
+    ground = Ground.on(stack, store, home).with_buckets(landing=landing[0], artifacts=new_bucket("crash"))
     ground.prepare()
     try:
         first = Day.spent("first day", ground, ground.keep("nothing"), workers)
         grown = ground.keep("grown")
-        # What the calm run wrote stays in its bucket, for the second day to read.
-        elsewhere = ground.with_buckets(landing=ground.at.landing_bucket, artifacts=new_bucket("crash"))
-        first = replace(first, ground=elsewhere)
-        ground = ground.with_buckets(landing=landed(second_day), artifacts=new_bucket("crash"))
-        yield first, Day.spent("second day", ground, grown, workers)
+        # What the first day's calm run wrote stays in its bucket, where the second day reads it.
+        again = ground.with_buckets(landing=landing[0], artifacts=new_bucket("crash"))
+        ground = ground.with_buckets(landing=landing[1], artifacts=new_bucket("crash"))
+        yield replace(first, ground=again), Day.spent("second day", ground, grown, workers)
     finally:
         ground.drop()
 
@@ -124,16 +124,20 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
 
 
 @pytest.fixture(scope="module")
-def served_day(servers: Servers, workers: Workers, tmp_path_factory: pytest.TempPathFactory) -> Day:
+def served_day(servers: Servers, workers: Workers, home: Path, tmp_path_factory: pytest.TempPathFactory) -> Day:
     """A first day on servers of its own."""
     at = servers.start()
     store = ObjectStore(at.s3_endpoint, at.s3_access_key, at.s3_secret_key, at.s3_region)
-    for path in first_day(tmp_path_factory.mktemp("feeds")):
-        LandingBucket(store, at.landing_bucket).deliver(path, f"shops/{path.name}")
-    ground = Ground.on(at, store, "crash", tmp_path_factory.mktemp("served") / ".offerline")
+    deliver(LandingBucket(store, at.landing_bucket), first_day(tmp_path_factory.mktemp("feeds")))
+    ground = Ground.on(at, store, home)
     ground.prepare()
-    nothing = ground.keep("nothing")
+    nothing = ground.keep("nothing there")
     return Day.spent("served day", servers.track(ground), nothing, workers)
+
+
+def deliver(zone: LandingBucket, feeds: Iterable[Path]) -> None:
+    for path in feeds:
+        zone.deliver(path, f"shops/{path.name}")
 
 
 def test_the_days_have_everything_that_a_crash_could_spoil(days: tuple[Day, Day]) -> None:
@@ -142,14 +146,14 @@ def test_the_days_have_everything_that_a_crash_could_spoil(days: tuple[Day, Day]
         assert {kind_of(point) for point in day.points} == set(KINDS), day.name
         assert len(set(day.points)) == len(day.points)
         assert len(day.calm["state of the matching"]) == len(day.calm["Qdrant"][:1]) == 1
-        assert day.calm["catalog.cluster_members"] != day.calm["catalog.clusters"]
+        assert any("'size': 2" in row for row in day.calm["catalog.clusters"])
+    assert all(first.calm[name] != second.calm[name] for name in ("Qdrant", "artifacts", "state of the matching"))
     said = {name: " ".join(rows) for name, rows in second.calm.items()}
     for change in ("added", "changed", "delisted"):
         assert f"'change': '{change}'" in said["catalog.listing_history"]
     for kind in ("created", "grown", "shrunk"):
         assert f"'kind': '{kind}'" in said["catalog.cluster_events"]
     assert "'missing_field'" in said["catalog.batches"]
-    assert first.calm != second.calm
 
 
 @pytest.mark.parametrize("kind", [kind for kind in CHOSEN if kind in KINDS])
@@ -158,6 +162,7 @@ def test_a_worker_may_be_killed_anywhere(kind: str, days: tuple[Day, Day], worke
     points = [(day, point) for day in days for point in day.points if kind_of(point) == kind]
     tried = points if EVERY_POINT else Random(f"{SEED} {kind}").sample(points, 1)
     wrong = {f"{day.name}, {point}": found for day, point in tried if (found := day.killed_at(point, workers))}
+    print(f"{kind}: {len(tried)} of {len(points)} points tried, {len(tried) - len(wrong)} survived")
     assert not wrong, "\n".join(
         [f"{len(wrong)} of {len(tried)} points were not survived (OFFERLINE_KILL_SEED={SEED} tries them again)"]
         + [f"{point}:\n{found}" for point, found in wrong.items()]
@@ -178,9 +183,6 @@ def test_a_server_may_be_killed_in_the_midst_of_a_stage(
     bereft = workers.work(served_day.ground, point=point, victim=victim)
     servers.start()
     assert servers.process(server) != victim, bereft.complaint
-    calm = served_day.calm
-    if server == "mlflow":
-        # What it could not take waits for the next record: see test_tracking_outbox.
-        calm = {name: rows for name, rows in calm.items() if name != "champions"}
-    wrong = replace(served_day, calm=calm).finished(workers)
+    # What MLflow could not take waits for the next record: see test_tracking_outbox.
+    wrong = served_day.finished(workers, but_for="champions" if server == "mlflow" else "")
     assert not wrong, f"{point} (OFFERLINE_KILL_SEED={SEED} tries it again):\n{wrong}"
