@@ -1,9 +1,10 @@
-"""Commands that take in batches at the same time: what one of them leaves when it dies, the other takes over."""
+"""What a command that dies leaves to the next one, or to one that runs beside it."""
 
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
+from dataclasses import replace
 
 import dagster as dg
 import pytest
@@ -13,6 +14,7 @@ from assets.catalogue import sql
 from assets.presentation import asset_key
 from assets.products.schema import CATALOGUE
 from orchestration import refresh as refreshing
+from orchestration.jobs import CATALOGUE as CATALOGUE_JOB
 from orchestration.jobs import INGEST
 from orchestration.refresh import Outcome, Refresh
 from resources.batch_book import PostgresBatchBook
@@ -100,3 +102,26 @@ def test_what_another_process_does_not_finish_is_told(
     states = {row["batch_key"]: row["state"] for row in refresh.book.deliveries().to_pylist()}
     assert states.pop(theirs) == "requested"
     assert set(states.values()) == {"ingested"}
+
+
+def test_a_catalogue_run_that_came_to_nothing_is_due_again_although_it_made_everything(refresh: Refresh) -> None:
+    dies = True
+
+    @dg.asset(code_version="1")
+    def made() -> Iterator[dg.Output[None]]:
+        yield dg.Output(None)
+        if dies:
+            raise RuntimeError("killed")
+
+    job = dg.define_asset_job(CATALOGUE_JOB.name, selection=[made])
+    with_it = dg.Definitions.merge(refresh.definitions, dg.Definitions([made], jobs=[job]))
+    refresh = replace(refresh, definitions=with_it)
+    assert refresh.catalogue_is_due(), "it was never made"
+    outcome = Outcome()
+    refresh.update_catalogue(lambda _: None, outcome)
+    assert outcome.failures != []
+    assert refresh.instance.get_latest_materialization_event(made.key) is not None
+    assert refresh.catalogue_is_due()
+    dies = False
+    refresh.update_catalogue(lambda _: None, Outcome())
+    assert not refresh.catalogue_is_due()

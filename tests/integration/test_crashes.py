@@ -101,17 +101,20 @@ def days(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[tuple[Day, Day]]:
     """A first day that begins with nothing, and a second one that begins with what the first one left."""
-    landing = new_bucket("crash-landing"), new_bucket("crash-landing")
-    for bucket, day in zip(landing, (first_day, second_day), strict=True):
+
+    def landed(day: Callable[[Path], Iterable[Path]]) -> str:
+        bucket = new_bucket("crash-landing")
         deliver(LandingBucket(store, bucket), day(tmp_path_factory.mktemp("feeds")))
-    ground = Ground.on(stack, store, home).with_buckets(landing=landing[0], artifacts=new_bucket("crash"))
+        return bucket
+
+    ground = Ground.on(stack, store, home).with_buckets(landing=landed(first_day), artifacts=new_bucket("crash"))
     ground.prepare()
     try:
         first = Day.spent("first day", ground, ground.keep("nothing"), workers)
         grown = ground.keep("grown")
         # What the first day's calm run wrote stays in its bucket, where the second day reads it.
-        again = ground.with_buckets(landing=landing[0], artifacts=new_bucket("crash"))
-        ground = ground.with_buckets(landing=landing[1], artifacts=new_bucket("crash"))
+        again = ground.with_buckets(landing=ground.at.landing_bucket, artifacts=new_bucket("crash"))
+        ground = ground.with_buckets(landing=landed(second_day), artifacts=new_bucket("crash"))
         yield replace(first, ground=again), Day.spent("second day", ground, grown, workers)
     finally:
         ground.drop()
