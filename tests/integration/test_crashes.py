@@ -29,7 +29,7 @@ SERVERS = {"postgres": "commit", "s3": "object", "mlflow": "MLflow"}
 EVERY_POINT = "OFFERLINE_EVERY_KILL_POINT" in os.environ
 SEED = int(os.environ.get("OFFERLINE_KILL_SEED", secrets.randbelow(1_000_000)))
 #: Kinds of points and servers that are tried unless every point is.
-TRIED_AT_ONCE = 3
+TRIED_AT_ONCE = 2
 CHOSEN = [*KINDS, *SERVERS] if EVERY_POINT else Random(SEED).sample([*KINDS, *SERVERS], TRIED_AT_ONCE)
 
 pytestmark = [pytest.mark.stack, pytest.mark.laws, pytest.mark.timeout(0 if EVERY_POINT else 900)]
