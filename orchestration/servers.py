@@ -155,6 +155,7 @@ def _object_store(home: Path, state: StackState) -> Program:
             f"-s3.port={ports['s3']}",
             f"-master.port={ports['s3_master']}",
             f"-volume.port={ports['s3_volume']}",
+            "-volume.max=10000",  # each is a file that grows; by itself it takes the disk's size for their number
             f"-filer.port={ports['s3_filer']}",
             f"-admin.port={ports['s3_admin']}",
             "-admin.ui=false",
