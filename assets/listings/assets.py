@@ -9,6 +9,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import dagster as dg
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from assets.batches import BATCHES, Batch, BatchArchive, BatchBook, IntakeCounts
@@ -112,7 +113,7 @@ def _earlier(batch: Batch, book: BatchBook, archive: BatchArchive) -> Earlier | 
 
 
 def _accepted_metadata(intake: Intake, object_key: str) -> dict[str, Any]:
-    sample = next(pq.ParquetFile(intake.accepted_path).iter_batches(batch_size=8), None)
+    sample = _beginning(intake.accepted_path, rows=8)
     metadata: dict[str, Any] = {
         "feed": object_key,
         "rows read": intake.read,
@@ -127,11 +128,16 @@ def _accepted_metadata(intake: Intake, object_key: str) -> dict[str, Any]:
 
 
 def _rejected_metadata(intake: Intake) -> dict[str, Any]:
-    rejected = pq.read_table(intake.rejected_path).slice(0, 20)
-    return {
-        "reasons": markdown_table(("reason", "rows"), intake.reasons.most_common()),
-        "examples": preview(rejected, ["row_number", "reason", "field", "detail"], rows=20),
-    }
+    metadata: dict[str, Any] = {"reasons": markdown_table(("reason", "rows"), intake.reasons.most_common())}
+    if (sample := _beginning(intake.rejected_path, rows=20)) is not None:
+        metadata["examples"] = preview(sample, ["row_number", "reason", "field", "detail"], rows=20)
+    return metadata
+
+
+def _beginning(path: Path, *, rows: int) -> pa.RecordBatch | None:
+    """Return the first rows of a Parquet file; None where it has none."""
+    with pq.ParquetFile(path) as file:
+        return next(file.iter_batches(batch_size=rows), None)
 
 
 ASSETS = (take_in_feed,)

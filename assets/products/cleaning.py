@@ -32,6 +32,8 @@ from assets.products.quality import QualityEvidence, QualityWeights, rate
 from assets.products.schema import CLEANED_PRODUCTS, REJECTED_PRODUCTS
 from assets.products.text import TextRules, clean_text, fold, looks_like_formula
 
+#: Rows that are Python objects at one time: as such they take several times the room of columns.
+ROWS_AT_ONCE = 10_000
 #: Titles that say that there is none.
 _NO_TITLES = frozenset({"n/a", "na", "none", "null", "nan", "nil", "undefined", "untitled", "no title", "title", "tbd"})
 
@@ -112,12 +114,19 @@ def clean_listings(listings: pa.Table, *, rules: CleaningRules, brands: BrandLex
         assets.contract.ContractBroken: `listings` does not have the promised columns.
     """
     listings = RAW_LISTINGS.conform(listings)
+    parts = [_clean(part, rules, brands) for part in listings.to_batches(max_chunksize=ROWS_AT_ONCE)]
+    return Cleaned(
+        products=pa.concat_tables([CLEANED_PRODUCTS.arrow.empty_table(), *(part.products for part in parts)]),
+        rejected=pa.concat_tables([REJECTED_PRODUCTS.arrow.empty_table(), *(part.rejected for part in parts)]),
+        issues=sum((part.issues for part in parts), Counter()),
+    )
+
+
+def _clean(listings: pa.RecordBatch, rules: CleaningRules, brands: BrandLexicon) -> Cleaned:
     products: dict[str, list[Any]] = {name: [] for name in CLEANED_PRODUCTS.names}
     rejected: dict[str, list[Any]] = {name: [] for name in REJECTED_PRODUCTS.names}
     issues: Counter[str] = Counter()
-    names = listings.column_names
-    for values in zip(*(column.to_pylist() for column in listings.columns), strict=True):
-        listing = dict(zip(names, values, strict=True))
+    for listing in listings.to_pylist():
         outcome = _product(listing, rules, brands)
         if isinstance(outcome, _Rejection):
             _append(rejected, _rejected(listing, outcome))
