@@ -79,6 +79,12 @@ def differences(calm: Contents, found: Contents, but_for: str) -> str:
     return "\n".join(told)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def drawn() -> None:
+    """Say what was drawn before anything can go wrong."""
+    print(f"OFFERLINE_KILL_SEED={SEED}")
+
+
 @pytest.fixture(scope="module")
 def workers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workers]:
     with Workers(tmp_path_factory.mktemp("reports")) as workers:
@@ -164,7 +170,12 @@ def test_a_worker_may_be_killed_anywhere(kind: str, days: tuple[Day, Day], worke
     """SIGKILL at a point; the next worker alone makes of it what a calm run makes."""
     points = [(day, point) for day in days for point in day.points if kind_of(point) == kind]
     tried = points if EVERY_POINT else Random(f"{SEED} {kind}").sample(points, 1)
-    wrong = {f"{day.name}, {point}": found for day, point in tried if (found := day.killed_at(point, workers))}
+    wrong = {}
+    for day, point in tried:
+        if found := day.killed_at(point, workers):
+            wrong[f"{day.name}, {point}"] = found
+        # All of them take hours: whoever waits (with -s) sees how far they are.
+        print(f"{day.name}, {point}: {found or 'survived'}", flush=True)
     print(f"{kind}: {len(tried)} of {len(points)} points tried, {len(tried) - len(wrong)} survived")
     assert not wrong, "\n".join(
         [f"{len(wrong)} of {len(tried)} points were not survived (OFFERLINE_KILL_SEED={SEED} tries them again)"]
