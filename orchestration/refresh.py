@@ -5,7 +5,7 @@ Belongs here: which jobs run for what has landed, and telling a watcher of every
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from time import monotonic, sleep
@@ -15,30 +15,36 @@ from typing import Any, Literal
 import dagster as dg
 
 from assets.batches import BATCHES
-from assets.presentation import asset_key
-from assets.products.schema import CATALOGUE as CATALOGUE_TABLE
 from orchestration.jobs import CATALOGUE, INGEST
-from orchestration.runners import RUNNER_TAG, fail_dead_runs, is_alive, this_process
+from orchestration.runners import IN_FLIGHT, RUNNER_TAG, fail_dead_runs, is_alive, this_process
 from resources.batch_book import PostgresBatchBook
 from resources.landing_zone import LandingBucket
-from sensors.catalogue import newest_change
+from sensors.catalogue import catalogue_runs, read_moment
 from sensors.landing import look, release_lost_requests, tell_of_applied
 
 #: The step that matches, which may be told to do so from scratch.
 MATCH_STEP = "clusters__match"
 #: How often a running job's events are read, and how often another process's batches are looked at (seconds).
 POLL_SECONDS = 0.25
-#: How long to wait for batches that another process (the landing sensor) has taken on (seconds).
+#: How often it is looked whether a run has begun (seconds).
+BEGIN_SECONDS = 0.02
+#: How long to wait for batches that another process (the landing sensor) has taken on, or for its run over the whole
+#: catalogue (seconds).
 OTHERS_PATIENCE = 600.0
+#: Whoever begins a run over the whole catalogue holds this lock from looking for others until his own can be seen.
+CATALOGUE_TURN = "a run over the whole catalogue begins"
 #: Dagster's own log lines go to its event log; the terminal belongs to the progress display.
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Happening:
-    """Something a watcher may want to show: a step started, ended or will be tried again, or a check was evaluated."""
+    """Something a watcher may want to show.
 
-    kind: Literal["started", "ended", "failed", "skipped", "delayed", "check"]
+    A step started, ended, or will be tried again; a check was evaluated; the run of another process is waited for.
+    """
+
+    kind: Literal["started", "ended", "failed", "skipped", "delayed", "check", "waiting"]
     run: str
     step: str
     seconds: float = 0.0
@@ -133,31 +139,67 @@ class Refresh:
     def catalogue_is_due(self) -> bool:
         """Whether a stage of the whole catalogue is missing, older than what it is made from, or of other code.
 
-        So it is where the last run came to nothing: it may have made everything and died before it had checked it. What
-        batches have said again without changing a product is nothing that it is made from.
+        So it is where the last run came to nothing: it may have made everything and died before it had checked it; and
+        where a batch came after it began: it may have read before. What batches have said again without changing a
+        product is nothing that it is made from.
         """
         last = self.instance.get_runs(dg.RunsFilter(job_name=CATALOGUE.name), limit=1)
         if last and last[0].status in (dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED):
             return True
+        if read_moment(self.instance, CATALOGUE.name, INGEST.name).is_changed:
+            return True
         graph = self.definitions.resolve_asset_graph()
         made = {key: _newest(self.instance, key) for key in graph.materializable_asset_keys}
-        change = newest_change(self.instance)
-        made[asset_key(CATALOGUE_TABLE)] = None if change is None else _Made(change.storage_id, None)
         for key, own in made.items():
             if graph.get(key).partitions_def is not None:
                 continue
             if own is None or own.code_version != graph.get(key).code_version:
                 return True
             for parent in graph.get(key).parent_keys:
-                upstream = made.get(parent)
+                # What came of the batches was looked at above.
+                upstream = made.get(parent) if graph.get(parent).partitions_def is None else None
                 if upstream is not None and upstream.storage_id > own.storage_id:
                     return True
         return False
 
-    def update_catalogue(self, watch: Watcher, outcome: Outcome, *, from_scratch: bool = False) -> None:
-        """Run the job of the whole catalogue; its matching goes on from the last one unless told otherwise."""
-        told = {"ops": {MATCH_STEP: {"config": {"from_scratch": True}}}} if from_scratch else {}
-        self._run(CATALOGUE.name, None, watch, outcome, told)
+    def update_catalogue(self, watch: Watcher, outcome: Outcome, *, from_scratch: bool = False) -> bool:
+        """Run the job of the whole catalogue if that is due, and return whether it was.
+
+        One run over the whole catalogue at a time, as in the daemon's queue: of two that read at different moments the
+        older could write last. That of another process is waited for, and may have done what was due here.
+
+        Args:
+            watch: Told what happens.
+            outcome: Gets what happened.
+            from_scratch: Match the whole catalogue anew, due or not; otherwise matching goes on from the last one.
+        """
+        deadline = monotonic() + OTHERS_PATIENCE
+        told: str | None = None
+        while True:
+            with self.book.warehouse.transaction() as turn:
+                turn.lock(CATALOGUE_TURN)
+                if not (others := self._others_runs()):
+                    if not (from_scratch or self.catalogue_is_due()):
+                        return False
+                    config = {"ops": {MATCH_STEP: {"config": {"from_scratch": True}}}} if from_scratch else {}
+                    running = self._begin(CATALOGUE.name, None, config)
+            if not others:
+                self._see_through(running, watch, outcome)
+                return True
+            if monotonic() > deadline:
+                outcome.failures.append(
+                    f"run {others[0].run_id} over the whole catalogue does not end; wait for it, or end it in Dagster"
+                )
+                return True
+            if told != others[0].run_id:
+                told = others[0].run_id
+                watch(Happening(kind="waiting", run=CATALOGUE.name, step="", description=f"run {told} to end"))
+            sleep(POLL_SECONDS)
+
+    def _others_runs(self) -> list[dg.DagsterRun]:
+        """Return the runs over the whole catalogue that somebody works on; queued ones wait for ours."""
+        fail_dead_runs(self.instance)
+        return [run for run in catalogue_runs(self.instance, CATALOGUE.name) if run.status in IN_FLIGHT]
 
     def standing_checks(self) -> list[Happening]:
         """Return every check as it was last evaluated (one of a batch: for the newest batch), for when nothing ran."""
@@ -179,33 +221,46 @@ class Refresh:
         run = self.instance.get_run_by_id(run_id)
         return run.tags.get("dagster/partition", run.job_name) if run is not None else run_id
 
-    def _run(
-        self,
-        job_name: str,
-        batch_key: str | None,
-        watch: Watcher,
-        outcome: Outcome,
-        told: Mapping[str, object] = MappingProxyType({}),
-    ) -> None:
+    def _run(self, job_name: str, batch_key: str | None, watch: Watcher, outcome: Outcome) -> None:
+        self._see_through(self._begin(job_name, batch_key), watch, outcome)
+
+    def _begin(
+        self, job_name: str, batch_key: str | None, config: Mapping[str, object] = MappingProxyType({})
+    ) -> "_Running":
+        """Run a job in a thread of its own, and return once everybody can see that it runs."""
         job = self.definitions.resolve_job_def(job_name)
         run_id = dg.DagsterRun(job_name=job_name).run_id
-        label = batch_key or job_name
-        with ThreadPoolExecutor(max_workers=1, thread_name_prefix=job_name) as pool:
-            running = pool.submit(
-                job.execute_in_process,
-                instance=self.instance,
-                partition_key=batch_key,
-                run_id=run_id,
-                run_config={**QUIET, **told},
-                tags={RUNNER_TAG: this_process()},
-                raise_on_error=False,
-            )
-            for happening in _follow(self.instance, run_id, label, running.done):
-                outcome.happenings.append(happening)
-                watch(happening)
-            result = running.result()
-        if not result.success:
-            outcome.failures.extend(_reasons(self.instance, run_id, label))
+        pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix=job_name)
+        result = pool.submit(
+            job.execute_in_process,
+            instance=self.instance,
+            partition_key=batch_key,
+            run_id=run_id,
+            run_config={**QUIET, **config},
+            tags={RUNNER_TAG: this_process()},
+            raise_on_error=False,
+        )
+        pool.shutdown(wait=False)
+        while not (result.done() or self.instance.has_run(run_id)):
+            wait([result], timeout=BEGIN_SECONDS)
+        return _Running(run_id, batch_key or job_name, result)
+
+    def _see_through(self, running: "_Running", watch: Watcher, outcome: Outcome) -> None:
+        """Tell of everything that happens in a run until it has ended, and of what failed in it."""
+        for happening in _follow(self.instance, running.run_id, running.label, running.result.done):
+            outcome.happenings.append(happening)
+            watch(happening)
+        if not running.result.result().success:
+            outcome.failures.extend(_reasons(self.instance, running.run_id, running.label))
+
+
+@dataclass(frozen=True, slots=True)
+class _Running:
+    """A run in a thread of this process, by what it is called for people."""
+
+    run_id: str
+    label: str
+    result: Future[dg.ExecuteInProcessResult]
 
 
 @dataclass(frozen=True, slots=True)

@@ -94,9 +94,7 @@ def _refresh(platform: Platform, refresh: Refresh, force: bool, console: Console
     log = platform.settings.home / "logs" / "run.log"
     with _diverted(log), _StepDisplay(console) as display:
         refresh.take_in(display, outcome)
-        if force or refresh.catalogue_is_due():
-            refresh.update_catalogue(display, outcome, from_scratch=force)
-        else:
+        if not refresh.update_catalogue(display, outcome, from_scratch=force):
             console.print("Nothing new: the catalogue is up to date.")
     if outcome.failures:
         outcome.failures.append(f"what the libraries printed meanwhile is in {log}")
@@ -220,6 +218,9 @@ class _StepDisplay:
         key = (happening.run, happening.step)
         if happening.kind == "started":
             self._tasks[key] = self._display.add_task(escape(happening.step), run=happening.run, total=None)
+            return
+        if happening.kind == "waiting":
+            self._say(f"[dim]{escape(happening.run)} waits for {escape(happening.description)}[/dim]")
             return
         if happening.kind == "delayed":
             again = f"is tried again in {happening.seconds:.0f} s: {escape(happening.description)}"

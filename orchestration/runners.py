@@ -6,9 +6,12 @@ ones. Not here: starting runs.
 
 import os
 from collections.abc import Callable
+from platform import node
+from time import time
 
 import dagster as dg
 import psutil
+from dagster._core.storage.tags import GRPC_INFO_TAG
 
 #: Tag of the runs that a command works on in its own process.
 RUNNER_TAG = "offerline/runner"
@@ -16,18 +19,25 @@ RUNNER_TAG = "offerline/runner"
 IN_FLIGHT = (dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING)
 #: The same, and those that are made and not begun: a command begins its own at once, a launcher when it comes to them.
 OPEN = (dg.DagsterRunStatus.NOT_STARTED, *IN_FLIGHT)
+#: Dagster's daemon says every half minute that it lives; one that was silent for so long (seconds) does not.
+SILENCE = 180.0
 
 
 def this_process() -> str:
-    """Return the name of this process: its number and when it began."""
+    """Return the name of this process: its number, when it began, and on which host."""
     return _name(psutil.Process(os.getpid()))
 
 
 def is_alive(name: str) -> bool:
-    """Whether the process of this name still runs; one that has ended and that nobody has asked about does not."""
-    number = name.partition("@")[0]
+    """Whether the process of this name still runs; one that has ended and that nobody has asked about does not.
+
+    One of another host is believed to: nobody can tell from here.
+    """
+    number, _, rest = name.partition("@")
     if not (number.isascii() and number.isdigit()):
         return False
+    if rest.partition("@")[2] not in ("", node()):
+        return True
     try:
         process = psutil.Process(int(number))
         return _name(process) == name and process.status() != psutil.STATUS_ZOMBIE
@@ -36,8 +46,18 @@ def is_alive(name: str) -> bool:
 
 
 def fail_dead_runs(instance: dg.DagsterInstance) -> list[str]:
-    """Mark as failed the runs of commands whose process is gone; returns their ids. Safe at any time."""
-    return _fail(instance, _is_of_a_dead_command)
+    """Mark as failed the runs that nobody works on any more; returns their ids. Safe at any time.
+
+    They are those of commands whose process is gone, and those that were launched for a daemon that is gone: it and its
+    code servers end together, and no launcher says what became of their runs.
+    """
+    is_silent = _is_daemon_silent(instance)
+
+    def is_dead(run: dg.DagsterRun) -> bool:
+        was_launched = GRPC_INFO_TAG in run.tags and run.status in IN_FLIGHT
+        return _is_of_a_dead_command(run) or (was_launched and is_silent)
+
+    return _fail(instance, is_dead)
 
 
 def fail_orphaned_runs(instance: dg.DagsterInstance) -> list[str]:
@@ -53,6 +73,11 @@ def fail_orphaned_runs(instance: dg.DagsterInstance) -> list[str]:
     )
 
 
+def _is_daemon_silent(instance: dg.DagsterInstance) -> bool:
+    heartbeats = instance.get_daemon_heartbeats().values()
+    return all(time() - heartbeat.timestamp > SILENCE for heartbeat in heartbeats)
+
+
 def _is_of_a_dead_command(run: dg.DagsterRun) -> bool:
     return RUNNER_TAG in run.tags and not is_alive(run.tags[RUNNER_TAG])
 
@@ -65,4 +90,4 @@ def _fail(instance: dg.DagsterInstance, is_dead: Callable[[dg.DagsterRun], bool]
 
 
 def _name(process: psutil.Process) -> str:
-    return f"{process.pid}@{process.create_time():.2f}"
+    return f"{process.pid}@{process.create_time():.2f}@{node()}"

@@ -2,7 +2,9 @@
 
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import replace
 
@@ -16,7 +18,8 @@ from assets.products.schema import CATALOGUE
 from orchestration import refresh as refreshing
 from orchestration.jobs import CATALOGUE as CATALOGUE_JOB
 from orchestration.jobs import INGEST
-from orchestration.refresh import Outcome, Refresh
+from orchestration.refresh import MATCH_STEP, Happening, Outcome, Refresh
+from orchestration.runners import RUNNER_TAG, this_process
 from resources.batch_book import PostgresBatchBook
 from resources.landing_zone import LandingBucket
 from resources.object_store import ObjectStore
@@ -24,6 +27,8 @@ from resources.warehouse import Warehouse
 from sensors.landing import look
 
 pytestmark = pytest.mark.stack
+
+SUCCESS = dg.DagsterRunStatus.SUCCESS
 
 CONTRACTS = b"feeds: [{source: acme, path: offers.csv, format: csv}, {source: zeta, path: offers.jsonl, format: jsonl}]"
 
@@ -104,23 +109,128 @@ def test_what_another_process_does_not_finish_is_told(
     assert set(states.values()) == {"ingested"}
 
 
+def with_catalogue(refresh: Refresh, during: Callable[[], object]) -> Refresh:
+    """The refresh with a whole catalogue of one asset, which is made from nothing."""
+
+    @dg.multi_asset(
+        name=MATCH_STEP,
+        outs={"made": dg.AssetOut(code_version="1")},
+        config_schema={"from_scratch": dg.Field(bool, default_value=False)},
+    )
+    def made() -> Iterator[dg.Output[None]]:
+        yield dg.Output(None, "made")
+        during()
+
+    job = dg.define_asset_job(CATALOGUE_JOB.name, selection=[made])
+    return replace(refresh, definitions=dg.Definitions.merge(refresh.definitions, dg.Definitions([made], jobs=[job])))
+
+
+def begun(refresh: Refresh, runner: str, status: dg.DagsterRunStatus = dg.DagsterRunStatus.STARTED) -> dg.DagsterRun:
+    """A run over the whole catalogue that somebody else works on."""
+    job = refresh.definitions.resolve_job_def(CATALOGUE_JOB.name)
+    return refresh.instance.create_run_for_job(job, status=status, tags={RUNNER_TAG: runner})
+
+
+def test_a_catalogue_run_of_another_process_is_waited_for_and_may_have_done_all(
+    refresh: Refresh, other: subprocess.Popen[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert other.stdout is not None
+    refresh = with_catalogue(refresh, lambda: None)
+    job = refresh.definitions.resolve_job_def(CATALOGUE_JOB.name)
+    theirs = begun(refresh, other.stdout.readline().strip())
+
+    def pause(_: float) -> None:
+        if not refresh.instance.get_runs(dg.RunsFilter(job_name=CATALOGUE_JOB.name, statuses=[SUCCESS])):
+            job.execute_in_process(instance=refresh.instance)
+            refresh.instance.report_run_canceled(theirs)
+
+    monkeypatch.setattr(refreshing, "sleep", pause)
+    outcome, seen = Outcome(), list[Happening]()
+    assert not refresh.update_catalogue(seen.append, outcome)
+    assert (outcome.failures, outcome.happenings) == ([], [])
+    assert [(happening.kind, happening.description) for happening in seen] == [
+        ("waiting", f"run {theirs.run_id} to end")
+    ]
+    assert refresh.update_catalogue(seen.append, outcome, from_scratch=True), "who wants it anew gets it anew"
+
+
+def test_of_a_catalogue_run_that_does_not_end_a_person_is_told_and_a_dead_one_is_taken_over(
+    refresh: Refresh, other: subprocess.Popen[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert other.stdout is not None
+    refresh = with_catalogue(refresh, lambda: None)
+    theirs = begun(refresh, other.stdout.readline().strip())
+    with monkeypatch.context() as patch:
+        patch.setattr(refreshing, "OTHERS_PATIENCE", 0.0)
+        outcome = Outcome()
+        assert refresh.update_catalogue(lambda _: None, outcome)
+    assert outcome.failures == [
+        f"run {theirs.run_id} over the whole catalogue does not end; wait for it, or end it in Dagster"
+    ]
+    monkeypatch.setattr(refreshing, "sleep", lambda _: other.kill())
+    outcome = Outcome()
+    assert refresh.update_catalogue(lambda _: None, outcome)
+    assert outcome.failures == []
+    assert {happening.kind for happening in outcome.happenings} == {"started", "ended"}
+
+
+def test_a_queued_run_waits_for_ours_and_not_ours_for_it(refresh: Refresh) -> None:
+    refresh = with_catalogue(refresh, lambda: None)
+    queued = begun(refresh, this_process(), dg.DagsterRunStatus.NOT_STARTED)
+    assert refresh.update_catalogue(lambda _: None, outcome := Outcome())
+    assert outcome.failures == []
+    run = refresh.instance.get_run_by_id(queued.run_id)
+    assert run is not None
+    assert run.status == dg.DagsterRunStatus.NOT_STARTED
+
+
+def test_one_at_a_time_also_where_two_begin_at_once(refresh: Refresh) -> None:
+    at_once, most = 0, 0
+
+    def during() -> None:
+        nonlocal at_once, most
+        at_once += 1
+        most = max(most, at_once)
+        time.sleep(0.3)
+        at_once -= 1
+
+    refresh = with_catalogue(refresh, during)
+    with ThreadPoolExecutor(max_workers=3) as pool:
+        outcomes = [Outcome() for _ in range(3)]
+        done = list(
+            pool.map(lambda outcome: refresh.update_catalogue(lambda _: None, outcome, from_scratch=True), outcomes)
+        )
+    assert done == [True] * 3
+    assert [outcome.failures for outcome in outcomes] == [[]] * 3
+    assert most == 1
+
+
+def test_a_batch_that_came_while_the_catalogue_was_read_makes_it_due_again(refresh: Refresh) -> None:
+    asset = asset_key(CATALOGUE)
+
+    def during() -> None:
+        if not refresh.instance.fetch_materializations(asset, limit=1).records:
+            refresh.instance.report_runless_asset_event(dg.AssetMaterialization(asset, partition="b"))
+
+    refresh = with_catalogue(refresh, during)
+    assert refresh.update_catalogue(lambda _: None, Outcome())
+    assert refresh.update_catalogue(lambda _: None, Outcome())
+    assert not refresh.update_catalogue(lambda _: None, Outcome())
+
+
 def test_a_catalogue_run_that_came_to_nothing_is_due_again_although_it_made_everything(refresh: Refresh) -> None:
     dies = True
 
-    @dg.asset(code_version="1")
-    def made() -> Iterator[dg.Output[None]]:
-        yield dg.Output(None)
+    def during() -> None:
         if dies:
             raise RuntimeError("killed")
 
-    job = dg.define_asset_job(CATALOGUE_JOB.name, selection=[made])
-    with_it = dg.Definitions.merge(refresh.definitions, dg.Definitions([made], jobs=[job]))
-    refresh = replace(refresh, definitions=with_it)
+    refresh = with_catalogue(refresh, during)
     assert refresh.catalogue_is_due(), "it was never made"
     outcome = Outcome()
     refresh.update_catalogue(lambda _: None, outcome)
     assert outcome.failures != []
-    assert refresh.instance.get_latest_materialization_event(made.key) is not None
+    assert refresh.instance.get_latest_materialization_event(dg.AssetKey("made")) is not None
     assert refresh.catalogue_is_due()
     dies = False
     refresh.update_catalogue(lambda _: None, Outcome())

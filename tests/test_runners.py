@@ -1,15 +1,27 @@
 """A run whose process died is told from one that goes on."""
 
 import os
+import platform
 import subprocess
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 
 import dagster as dg
 import psutil
 import pytest
+from dagster._core.storage.tags import GRPC_INFO_TAG
+from dagster._daemon.types import DaemonHeartbeat
 
-from orchestration.runners import RUNNER_TAG, fail_dead_runs, fail_orphaned_runs, is_alive, this_process
+from orchestration.runners import (
+    RUNNER_TAG,
+    SILENCE,
+    fail_dead_runs,
+    fail_orphaned_runs,
+    is_alive,
+    this_process,
+)
 
 
 @pytest.fixture
@@ -25,8 +37,15 @@ def dead() -> str:
     return subprocess.run([sys.executable, "-c", command], capture_output=True, text=True, check=True).stdout.strip()
 
 
-def begin(instance: dg.DagsterInstance, status: dg.DagsterRunStatus, runner: str | None = None) -> str:
-    run = dg.DagsterRun(job_name="ingest", status=status, tags={RUNNER_TAG: runner} if runner else {})
+def begin(
+    instance: dg.DagsterInstance,
+    status: dg.DagsterRunStatus,
+    runner: str | None = None,
+    *,
+    tags: Mapping[str, str] = MappingProxyType({}),
+) -> str:
+    tags = {**tags, **({RUNNER_TAG: runner} if runner else {})}
+    run = dg.DagsterRun(job_name="ingest", status=status, tags=tags)
     return instance.add_run(run).run_id
 
 
@@ -57,7 +76,15 @@ def test_another_process_is_alive_until_it_ends() -> None:
 
 def test_a_later_process_of_the_same_number_is_another_one() -> None:
     began = psutil.Process().create_time()
-    assert not is_alive(f"{os.getpid()}@{began - 60:.2f}")
+    assert not is_alive(f"{os.getpid()}@{began - 60:.2f}@{platform.node()}")
+
+
+def test_a_process_of_another_host_is_left_alone(dead: str) -> None:
+    name, _, host = dead.rpartition("@")
+    assert host == platform.node()
+    assert not is_alive(dead)
+    assert is_alive(f"{name}@another.{host}")
+    assert not is_alive(f"@1.00@another.{host}"), "a name without a number is no process's anywhere"
 
 
 def test_a_process_that_nobody_has_asked_about_since_it_ended_is_not_alive() -> None:
@@ -107,3 +134,16 @@ def test_before_a_launcher_starts_its_runs_of_before_are_orphans(instance: dg.Da
     assert set(fail_orphaned_runs(instance)) == orphans
     assert status_of(instance, waiting) == dg.DagsterRunStatus.NOT_STARTED, "the new launcher will start it"
     assert status_of(instance, at_work) == started, "a command works on it"
+
+
+def test_what_was_launched_for_a_daemon_that_is_gone_fails(instance: dg.DagsterInstance, dead: str) -> None:
+    started = dg.DagsterRunStatus.STARTED
+    launched, by_hand = begin(instance, started, tags={GRPC_INFO_TAG: "{}"}), begin(instance, started)
+    queued = begin(instance, dg.DagsterRunStatus.NOT_STARTED, tags={GRPC_INFO_TAG: "{}"})
+    instance.add_daemon_heartbeat(DaemonHeartbeat(time.time() - SILENCE - 1, "SENSOR", "1", []))
+    instance.add_daemon_heartbeat(DaemonHeartbeat(time.time() - SILENCE / 2, "QUEUED_RUN_COORDINATOR", "1", []))
+    assert fail_dead_runs(instance) == [], "one part of it lives"
+    instance.add_daemon_heartbeat(DaemonHeartbeat(time.time() - SILENCE - 1, "QUEUED_RUN_COORDINATOR", "1", []))
+    assert fail_dead_runs(instance) == [launched]
+    assert status_of(instance, by_hand) == started, "another command of Dagster may work on it"
+    assert status_of(instance, queued) == dg.DagsterRunStatus.NOT_STARTED

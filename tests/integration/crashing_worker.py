@@ -254,8 +254,7 @@ def work(attempt: Attempt) -> bool:
     )
     outcome = Outcome()
     refresh.take_in(lambda _: None, outcome)
-    if refresh.catalogue_is_due():
-        refresh.update_catalogue(lambda _: None, outcome)
+    refresh.update_catalogue(lambda _: None, outcome)
     print(*outcome.failures, sep="\n", file=sys.stderr)
     attempt.report.with_suffix(".json").write_text(_left(platform, refresh).model_dump_json())
     return not outcome.failures

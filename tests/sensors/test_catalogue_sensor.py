@@ -1,5 +1,6 @@
 """The whole catalogue is made once for all batches that landed together, and whenever something is new."""
 
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,15 +11,39 @@ from hypothesis import strategies as st
 
 from assets.batches import BATCHES
 from assets.products.assets import PRODUCTS_CHANGED
-from sensors.catalogue import Moment, build_catalogue_sensor, is_due, read_moment
+from sensors.catalogue import (
+    LONGEST_WAIT,
+    MOST_ATTEMPTS,
+    PAUSE,
+    Moment,
+    build_catalogue_sensor,
+    catalogue_runs,
+    is_due,
+    read_moment,
+)
 
 CATALOGUE = dg.AssetKey(["products", "catalogue"])
 CURRENT = dg.AssetKey(["products", "current_products"])
 EVENTS = dg.AssetKey(["clusters", "cluster_events"])
 
 
-def moment(batch: float | None, attempt: float | None, *, ingest: bool = False, catalogue: bool = False) -> Moment:
-    return Moment(newest_batch=batch, newest_attempt=attempt, batches_under_way=ingest, catalogue_under_way=catalogue)
+def moment(
+    batch: float | None,
+    attempt: float | None,
+    *,
+    ingest: bool = False,
+    catalogue: bool = False,
+    failures: int = 0,
+    now: float = 3.0,
+) -> Moment:
+    return Moment(
+        now=now,
+        newest_batch=batch,
+        newest_attempt=attempt,
+        failures=failures,
+        batches_under_way=ingest,
+        catalogue_under_way=catalogue,
+    )
 
 
 @pytest.mark.parametrize(
@@ -30,6 +55,20 @@ def moment(batch: float | None, attempt: float | None, *, ingest: bool = False, 
         (moment(1.0, 2.0), False),
         (moment(2.0, 1.0, ingest=True), False),
         (moment(2.0, 1.0, catalogue=True), False),
+        # Batches that never end keep nothing waiting for ever, but for the first ones.
+        (moment(2.0, 1.0, ingest=True, now=LONGEST_WAIT), False),
+        (moment(2.0, 1.0, ingest=True, now=LONGEST_WAIT + 1), True),
+        (moment(1.0, 2.0, ingest=True, now=LONGEST_WAIT + 2), False),
+        (moment(2.0, 1.0, ingest=True, catalogue=True, now=LONGEST_WAIT + 1), False),
+        (moment(2.0, None, ingest=True, now=LONGEST_WAIT + 2), False),
+        # What failed is tried again after pauses that grow, and not for ever.
+        (moment(1.0, 2.0, failures=1, now=PAUSE), False),
+        (moment(1.0, 2.0, failures=1, now=PAUSE + 2), True),
+        (moment(1.0, 2.0, failures=1, now=PAUSE + 2, catalogue=True), False),
+        (moment(1.0, 2.0, failures=3, now=2 * PAUSE + 2), False),
+        (moment(1.0, 2.0, failures=3, now=4 * PAUSE + 2), True),
+        (moment(1.0, 2.0, failures=MOST_ATTEMPTS, now=1e9), False),
+        (moment(2.0, 1.0, failures=MOST_ATTEMPTS), True),
     ],
 )
 def test_it_is_due_when_something_has_come_and_nothing_is_under_way(now: Moment, due: bool) -> None:
@@ -162,6 +201,41 @@ def test_a_run_that_fails_is_tried_again_when_something_comes_and_not_in_a_loop(
     assert [shop.tick() for _ in range(3)] == [False, False, False]
     assert shop.run("ingest")
     assert shop.tick()
+
+
+def test_a_run_that_fails_is_tried_again_without_anything_new_after_a_pause(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail() -> None:
+        raise OSError("the object store is away until tomorrow")
+
+    assert shop.run("ingest")
+    assert not shop.run("catalogue", fail)
+    later = time.time() + PAUSE + 1
+    monkeypatch.setattr("sensors.catalogue.time", lambda: later)
+    assert shop.tick()
+    assert not shop.run("catalogue", fail)
+    assert not shop.tick(), "the second pause is twice as long"
+    later += PAUSE
+    assert shop.tick()
+    assert shop.run("catalogue")
+    later += 1e9
+    assert not shop.tick(), "nothing is left to do"
+
+
+def test_a_run_by_hand_is_under_way_as_one_of_the_job_is_and_a_batch_by_hand_is_not(shop: Shop) -> None:
+    def look() -> None:
+        seen.append(len(catalogue_runs(shop.instance, "catalogue")))
+
+    seen: list[int] = []
+    assert shop.run("ingest", look)
+    assert shop.run("catalogue", look)
+    by_hand = shop.definitions.resolve_implicit_global_asset_job_def()
+    assert by_hand.execute_in_process(instance=shop.instance, asset_selection=[CURRENT]).success
+    assert by_hand.execute_in_process(instance=shop.instance, asset_selection=[CATALOGUE], partition_key="b1").success
+    assert seen == [0, 1, 1, 0]
+    look()
+    assert seen[-1] == 0, "what has ended is not under way"
 
 
 def test_what_a_person_materialises_by_hand_counts(shop: Shop) -> None:
