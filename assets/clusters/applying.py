@@ -4,6 +4,7 @@ Belongs here: the order of the statements in `sql/`, and whether the catalogue s
 identity, connections.
 """
 
+from collections.abc import Collection, Hashable, Mapping
 from functools import partial
 
 import pyarrow as pa
@@ -11,7 +12,7 @@ import pyarrow as pa
 from assets.agreement import Agreement
 from assets.catalogue import Catalogue, Transaction, column_list, upsert_columns
 from assets.catalogue import sql as read_sql
-from assets.clusters.identity import Identity, find_events, gather
+from assets.clusters.identity import Identity, assign_ids, find_events, gather
 from assets.clusters.schema import CLUSTER_EVENTS, PRODUCT_CLUSTERS, SCORED_PAIRS
 from assets.clusters.tables import event_table, told_pairs
 
@@ -37,6 +38,18 @@ def given_ids(catalogue: Catalogue) -> list[str]:
         .to_pylist()
     )
     return given
+
+
+def lasting_ids(catalogue: Catalogue, labels: Mapping[str, Hashable]) -> Identity:
+    """Give ids to a partition of the products, from those that the catalogue knows; see `assign_ids`."""
+    return assign_ids(
+        stored_members(catalogue), labels, given=given_ids(catalogue), gone_homes=partial(gone_homes, catalogue)
+    )
+
+
+def gone_homes(catalogue: Catalogue, products: Collection[str]) -> dict[str, str]:
+    """Return, of these products, those that were in a cluster whose id is gone: `product id -> the last such id`."""
+    return _as_mapping(catalogue.read(sql("gone_homes"), MEMBERS, product_ids=sorted(products)))
 
 
 def apply_clusters(catalogue: Catalogue, clusters: pa.Table, scored: pa.Table, run_id: str) -> pa.Table:

@@ -16,11 +16,10 @@ from pydantic import Field
 
 from assets.catalogue import Catalogue
 from assets.clusters.answers import CatalogueMemory
-from assets.clusters.applying import apply_clusters, given_ids, stored_members
+from assets.clusters.applying import apply_clusters, lasting_ids
 from assets.clusters.consulting import Consultation, count_answers, judge_uncertain, judged_table
 from assets.clusters.doubts import Doubts, find_doubts
 from assets.clusters.explanation import Explanation, explain_pairs
-from assets.clusters.identity import assign_ids
 from assets.clusters.ipc import as_ipc
 from assets.clusters.keeping import pack, signature
 from assets.clusters.matching import Matching
@@ -157,7 +156,7 @@ def match_products(
     consultation = None
     if judge is not None:
         matching, consultation = judge_uncertain(matching, products, judge, CatalogueMemory(catalogue))
-    identity = assign_ids(stored_members(catalogue), matching.labels, given=given_ids(catalogue))
+    identity = lasting_ids(catalogue, matching.labels)
 
     candidates = candidate_table(matching.corpus, matching.candidates)
     model = model_table(matching.model)

@@ -2,13 +2,14 @@
 
 Belongs here: comparing two partitions by their members. Not here: clustering, storage.
 
-An id stays where most of its members stay. A new id is named after the members it was born with, never after the
-order or numbering of a run. An old id that nobody carries on leads to the clusters that hold its members now.
+An id stays where most of its members stay. One that is gone comes back with its members, where they are together
+without a living id. A new id is named after the members it was born with, never after the order or numbering of a run.
+An old id that nobody carries on leads to the clusters that hold its members now.
 """
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -23,9 +24,10 @@ class ClusterEvent:
 
     Attributes:
         cluster_id: The id it happened to.
-        kind: `created`: the id is new. `grown`, `shrunk`: it kept its id and gained members, or lost some that are
-            no longer in the catalogue. `split`: some of its members are in other clusters now. `merged`: its id is
-            gone, all its remaining members are in one other cluster. `dissolved`: none of its members remains.
+        kind: `created`: the id is new, or back with members that it had. `grown`, `shrunk`: it kept its id and gained
+            members, or lost some that are no longer in the catalogue. `split`: some of its members are in other
+            clusters now. `merged`: its id is gone, all its remaining members are in one other cluster. `dissolved`:
+            none of its members remains.
         members_before: Product ids before, ascending.
         members_after: Product ids after, ascending; none where the id is gone.
         successors: Clusters that hold its former members now, largest share first.
@@ -87,13 +89,25 @@ def gather(assignment: Mapping[str, Hashable]) -> dict[Hashable, set[str]]:
     return members
 
 
-def assign_ids(previous: Mapping[str, str], current: Mapping[str, Hashable], *, given: Sequence[str] = ()) -> Identity:
+def never_seen(products: Collection[str]) -> Mapping[str, str]:
+    """Return the gone cluster of every product: none, where there was no catalogue before."""
+    return MappingProxyType({})
+
+
+def assign_ids(
+    previous: Mapping[str, str],
+    current: Mapping[str, Hashable],
+    *,
+    given: Sequence[str] = (),
+    gone_homes: Callable[[Collection[str]], Mapping[str, str]] = never_seen,
+) -> Identity:
     """Give lasting ids to a partition.
 
     Args:
         previous: Product id -> cluster id, as of the previous clustering.
         current: Product id -> any cluster label, as of this one.
-        given: Every id that was ever given out, oldest first; none of them is given out again.
+        given: Every id that was ever given out, oldest first; none of them is given out again to other members.
+        gone_homes: Of these products those that were in a cluster whose id nobody carries now -> the last such id.
 
     Returns:
         Product id -> cluster id, and the events, ordered by cluster id and kind. An unchanged partition keeps all
@@ -101,11 +115,12 @@ def assign_ids(previous: Mapping[str, str], current: Mapping[str, Hashable], *, 
     """
     before, clusters = gather(previous), gather(current)
     first_member = {label: min(members) for label, members in clusters.items()}
-    overlaps: dict[tuple[str, Hashable], int] = defaultdict(int)
-    for product, label in current.items():
-        if product in previous:
-            overlaps[previous[product], label] += 1
-    carried = carry_over(overlaps, first_member, {name: rank for rank, name in enumerate(given)})
+    age = {name: rank for rank, name in enumerate(given)}
+    carried = carry_over(_overlaps(previous, current), first_member, age)
+    without = {product: label for product, label in current.items() if label not in carried}
+    homes = gone_homes(without) if without else {}
+    back = {product: home for product, home in homes.items() if home not in before}
+    carried |= carry_over(_overlaps(back, without), first_member, age)
 
     taken = {*given, *previous.values()}
     ids: dict[Hashable, str] = dict(carried)
@@ -116,6 +131,15 @@ def assign_ids(previous: Mapping[str, str], current: Mapping[str, Hashable], *, 
         MappingProxyType({product: ids[label] for product, label in current.items()}),
         tuple(find_events(before, {ids[label]: members for label, members in clusters.items()})),
     )
+
+
+def _overlaps(homes: Mapping[str, str], current: Mapping[str, Hashable]) -> dict[tuple[str, Hashable], int]:
+    """How many products each old id has in common with each new cluster, where there are any."""
+    overlaps: dict[tuple[str, Hashable], int] = defaultdict(int)
+    for product, label in current.items():
+        if product in homes:
+            overlaps[homes[product], label] += 1
+    return overlaps
 
 
 def find_events(before: Mapping[Hashable, set[str]], after: Mapping[str, set[str]]) -> list[ClusterEvent]:

@@ -9,8 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from assets.clusters.applying import apply_clusters, given_ids, stored_members
-from assets.clusters.identity import assign_ids
+from assets.clusters.applying import apply_clusters, lasting_ids, stored_members
 from assets.clusters.schema import CLUSTER_EVENTS, PRODUCT_CLUSTERS, SCORED_PAIRS
 from orchestration.report import UnknownCluster, show
 from resources.warehouse import Warehouse, WarehouseError
@@ -43,7 +42,7 @@ class Clusters:
     def apply(self, *groups: str, scored: pa.Table = NO_PAIRS, run_id: str = "run") -> dict[str, str]:
         """Store a partition, a word per group and a letter per product, as the matcher does; product -> cluster id."""
         labels = {product: group for group in groups for product in group}
-        ids = dict(assign_ids(stored_members(self.warehouse), labels, given=given_ids(self.warehouse)).ids)
+        ids = dict(lasting_ids(self.warehouse, labels).ids)
         self.events = apply_clusters(self.warehouse, table_of(ids), scored, run_id)
         return ids
 
@@ -178,8 +177,10 @@ def test_an_id_leads_on_through_every_step(clusters: Clusters) -> None:
     assert clusters.leads_to(first["a"]) == clusters.leads_to(first["c"]) == {first["f"]}
     fourth = clusters.apply("abcde", "fghijk")
     assert fourth["f"] == first["f"]
-    assert fourth["a"] not in first.values(), "a retired id is never given again"
-    assert clusters.leads_to(fourth["a"]) == {fourth["a"]}
+    assert fourth["a"] == first["c"], "its members have back the id that they had last"
+    assert clusters.leads_to(first["a"]) == clusters.leads_to(first["c"]) == {first["c"]}
+    fifth = clusters.apply("abcd", "fghijk", "xy")
+    assert fifth["x"] not in first.values(), "an id is never given to members that it did not have"
     with pytest.raises(UnknownCluster, match="c_nothing"):
         show(clusters.warehouse, "c_nothing")
 
@@ -193,15 +194,34 @@ def test_an_id_whose_members_went_apart_leads_to_all_of_them(clusters: Clusters)
     assert clusters.leads_to(first["a"]) == {first["d"], first["h"]}
 
 
-def test_a_cluster_that_comes_back_is_a_new_one(clusters: Clusters) -> None:
-    first = clusters.apply("ab")
-    clusters.apply()
-    assert stored_members(clusters.warehouse) == {}
-    again = clusters.apply("ab")
-    assert again["a"] != first["a"]
+def test_a_cluster_that_comes_back_has_its_id_back(clusters: Clusters) -> None:
+    first = clusters.apply("ab", "c")
+    clusters.apply("c")
     kept = clusters.kept()
     assert kept[first["a"]]["dissolved_at"] is not None
-    assert kept[again["a"]] == {"size": 2, "weakest_link": 0.9, "dissolved_at": None}
+    again = clusters.apply("abd", "c")
+    assert again["a"] == again["d"] == first["a"]
+    assert kinds(clusters.events) == {first["a"]: {"created"}}
+    assert clusters.kept()[first["a"]] == {"size": 3, "weakest_link": 0.9, "dissolved_at": None}
+    assert clusters.leads_to(first["a"]) == {first["a"]}
+
+
+def test_members_that_come_back_apart_leave_the_id_with_the_larger_part(clusters: Clusters) -> None:
+    first = clusters.apply("abc", "d")
+    clusters.apply("d")
+    again = clusters.apply("a", "bc", "d")
+    assert again["b"] == first["a"]
+    assert again["a"] not in first.values()
+    living = clusters.apply("abc", "d")
+    assert living["a"] == first["a"]
+
+
+def test_what_another_cluster_carries_is_not_brought_back(clusters: Clusters) -> None:
+    first = clusters.apply("abc")
+    clusters.apply("ab")
+    apart = clusters.apply("ab", "c")
+    assert apart["a"] == first["a"]
+    assert apart["c"] != first["a"]
 
 
 def test_another_confidence_is_stored_and_is_no_event(clusters: Clusters) -> None:
@@ -264,3 +284,22 @@ def test_after_any_clusterings_every_id_leads_to_where_its_members_are(
             elif cluster_id in before.values():
                 assert reached == {homes[p] for p, home in before.items() if home == cluster_id and p in homes}
         before = homes
+
+
+@settings(max_examples=15, deadline=None, print_blob=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.dictionaries(st.sampled_from("abcdefg"), st.integers(0, 3), min_size=1),
+    st.sets(st.integers(0, 3)),
+    st.sets(st.integers(0, 3)),
+)
+def test_clusters_that_leave_and_come_back_have_their_ids_back(
+    warehouse: Warehouse, labels: dict[str, int], left: set[int], left_too: set[int]
+) -> None:
+    def groups_but(gone: set[int]) -> list[str]:
+        return ["".join(p for p in labels if labels[p] == label) for label in {*labels.values()} - gone]
+
+    clusters = Clusters(warehouse)
+    first = clusters.apply(*groups_but(set()))
+    for gone in (left, left_too, set[int]()):
+        assert clusters.apply(*groups_but(gone)).items() <= first.items()
+    assert stored_members(warehouse) == first

@@ -3,6 +3,7 @@
 import random
 import re
 from collections import defaultdict
+from collections.abc import Collection
 
 import pytest
 from hypothesis import given
@@ -129,6 +130,22 @@ def test_a_cluster_that_is_parted_and_put_together_again_has_its_id_back(parts: 
     (first,) = set(ids.values())
     later = sorted(set(parted.values()) - {first})
     assert dict(assign_ids(parted, whole, given=[first, *later]).ids) == ids
+
+
+def test_members_without_a_living_id_bring_back_the_one_they_had() -> None:
+    asked: list[set[str]] = []
+
+    def gone(products: Collection[str]) -> dict[str, str]:
+        asked.append(set(products))
+        return {"c": "c_gone", "d": "c_gone", "e": "c_older", "f": "c_living"}
+
+    old = {"a": "c_living", "b": "c_living"}
+    now = {"a": 0, "b": 0, "c": 1, "d": 1, "e": 1, "f": 2, "g": 3}
+    ids = dict(assign_ids(old, now, given=["c_older", "c_gone", "c_living"], gone_homes=gone).ids)
+    assert asked == [{"c", "d", "e", "f", "g"}], "who has a living id is not asked for"
+    assert {product: ids[product] for product in "abcde"} == {**old, **dict.fromkeys("cde", "c_gone")}
+    assert ids["f"] == name_cluster(["f"]), "one id is one cluster's"
+    assert ids["g"] == name_cluster(["g"])
 
 
 def test_a_cluster_that_left_the_catalogue_is_dissolved() -> None:
