@@ -23,6 +23,7 @@ class Agreement:
         difference: What would have to be written and dropped, by listing (`source:listing_id`).
         fault: What is wrong beside single listings, in words; empty where nothing is.
         recall: Share of the nearest neighbours of a sample that the store finds; None where it is not searched.
+        was_read: Whether the store could be read; where not, the fault says why, and nothing is known of what it holds.
     """
 
     store: str
@@ -30,6 +31,7 @@ class Agreement:
     difference: Plan = field(default_factory=Plan)
     fault: str = ""
     recall: float | None = None
+    was_read: bool = True
 
     @classmethod
     def between(

@@ -7,6 +7,7 @@ other commands (see `cli`).
 import dataclasses
 import json
 from collections.abc import Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -200,13 +201,16 @@ def stores(
     repaired: tuple[str, ...] = ()
     with entered() as platform:
         parts = platform.parts
-        found = Stores(platform.instance, parts.io_manager, parts.warehouse, (parts.pgvector, parts.qdrant))
+        stores = partial(Stores, platform.instance, parts.io_manager, parts.warehouse, (parts.pgvector, parts.qdrant))
+        found = stores()
+        if repair:
+            found.require_rest()
         comparison = found.compare()
         if repair and not comparison.agrees:
             print_comparison(console, comparison)
             repaired = found.repair(comparison)
             console.print(f"\nRepaired: {', '.join(repaired)}.\n", highlight=False)
-            comparison = found.compare()
+            comparison = stores().compare()
     print_comparison(console, comparison)
     if as_json:
         typer.echo(json.dumps({**comparison.summary(), "repaired": repaired}, ensure_ascii=False, indent=2))

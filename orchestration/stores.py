@@ -27,12 +27,13 @@ from assets.presentation import asset_key
 from assets.products.agreement import PRODUCTS, compare_products, read_current, restore_products
 from assets.products.schema import CURRENT_PRODUCTS
 from assets.versions import table_digest
-from orchestration.jobs import CATALOGUE, INGEST
+from orchestration.jobs import CATALOGUE
+from orchestration.refresh import CATALOGUE_TURN
 from orchestration.runners import fail_dead_runs
 from orchestration.settings import UserError
 from resources.parquet_io import ParquetIOManager, uri_of
 from resources.vector_index import IndexRejected, IndexUnavailable
-from sensors.catalogue import read_moment
+from sensors.catalogue import catalogue_runs
 
 _DATA_VERSION = "dagster/data_version"
 
@@ -101,7 +102,8 @@ class Stores:
     """The stores of one catalogue, held against the artifacts of its last run.
 
     That run may have ended early: the indexes are held against the newest vectors and the products these were made of,
-    the clusters in PostgreSQL against the newest clustering that was brought into it.
+    the clusters in PostgreSQL against the newest clustering that was brought into it. Which artifacts these are is
+    looked up once: whoever wants to compare again makes another one.
     """
 
     instance: dg.DagsterInstance
@@ -129,15 +131,23 @@ class Stores:
             due=due,
         )
 
+    def require_rest(self) -> None:
+        """Make sure that nobody is making the catalogue: what differs then may be on its way.
+
+        Raises:
+            NotRepairable: somebody is.
+        """
+        fail_dead_runs(self.instance)
+        if catalogue_runs(self.instance, CATALOGUE.name):
+            raise NotRepairable("the catalogue is being made just now; what differs may be on its way: try again later")
+
     def repair(self, comparison: Comparison) -> tuple[str, ...]:
         """Bring every store that differs to what the artifacts say; returns their names.
 
         Raises:
-            NotRepairable: an artifact is at fault, or the catalogue is being made.
+            NotRepairable: an artifact is at fault, a store cannot be read, or the catalogue is being made, or was since
+                it was compared: then other artifacts say what the stores should hold.
         """
-        fail_dead_runs(self.instance)
-        if read_moment(self.instance, CATALOGUE.name, INGEST.name).catalogue_under_way:
-            raise NotRepairable("the catalogue is being made just now; what differs may be on its way: try again later")
         mend: dict[str, Callable[[Agreement], None]] = {
             PRODUCTS: lambda found: restore_products(self.catalogue, self._products.table, found.difference.to_change),
             EMBEDDINGS: lambda _: keep_vectors(self.catalogue, _texts(self._embeddings.table)),
@@ -151,9 +161,23 @@ class Stores:
                     f"{agreement.store}: {agreement.description}; nothing can be repaired from it: make the catalogue "
                     "again (offerline run --force)"
                 )
-        for agreement in lagging:
-            mend[agreement.store](agreement)
+            if not agreement.was_read:
+                raise NotRepairable(
+                    f"{agreement.store}: {agreement.description}; nothing is repaired before it can be compared"
+                )
+        with self.catalogue.transaction() as turn:
+            # No command begins a run meanwhile.
+            turn.lock(CATALOGUE_TURN)
+            self.require_rest()
+            if self._is_outdated():
+                raise NotRepairable("the catalogue was made anew since the stores were compared: compare them again")
+            for agreement in lagging:
+                mend[agreement.store](agreement)
         return tuple(agreement.store for agreement in lagging)
+
+    def _is_outdated(self) -> bool:
+        applied, _ = self._newest(CLUSTER_EVENTS)
+        return (applied, self._newest(PRODUCT_EMBEDDINGS)[0]) != (self._applied, self._embeddings.order)
 
     def _compare_artifacts(self) -> tuple[Agreement, ...]:
         products, embeddings, clusters = self._products, self._embeddings, self._clusters
@@ -171,7 +195,7 @@ class Stores:
         try:
             return compare_index(index, self._wanted)
         except (IndexUnavailable, IndexRejected) as error:
-            return Agreement(store=index.name, holds=0, fault=str(error))
+            return Agreement(store=index.name, holds=0, fault=str(error), was_read=False)
 
     @cached_property
     def _embeddings(self) -> _Artifact:
@@ -182,9 +206,12 @@ class Stores:
         return self._load(CURRENT_PRODUCTS, before=self._embeddings.order)
 
     @cached_property
+    def _applied(self) -> int:
+        return self._newest(CLUSTER_EVENTS)[0]
+
+    @cached_property
     def _clusters(self) -> _Artifact:
-        applied, _ = self._newest(CLUSTER_EVENTS)
-        return self._load(PRODUCT_CLUSTERS, before=applied)
+        return self._load(PRODUCT_CLUSTERS, before=self._applied)
 
     @cached_property
     def _wanted(self) -> WantedIndex:
@@ -211,9 +238,9 @@ class Stores:
 
 
 def _mend_index(index: VectorIndex, wanted: WantedIndex, found: Agreement) -> None:
-    everything = tuple(product.product_id for product in wanted.products)
-    # Where it holds all that it should and does not find it, it is made anew.
-    todo = found.difference or Plan(to_add=everything, to_drop=everything)
+    # Where it holds all that it should and does not find it, everything is written over what is there: meanwhile it
+    # answers as well as it did.
+    todo = found.difference or Plan(to_change=tuple(product.product_id for product in wanted.products))
     with index.held():
         carry_out(todo, index, wanted)
 

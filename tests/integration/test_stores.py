@@ -354,6 +354,34 @@ def test_a_store_that_cannot_be_reached_is_a_fault_of_its_own(platform: Platform
     [qdrant] = [agreement for agreement in away.stores.compare().agreements if not agreement.agrees]
     assert qdrant.store == "qdrant"
     assert "cannot be opened" in qdrant.description
+    # By the time of the repair it answers again, and nothing that it holds is touched.
+    answers = away.stores
+    found = answers.compare()
+    held = platform.qdrant.fingerprints()
+    with pytest.raises(NotRepairable, match=r"qdrant: .* nothing is repaired before it can be compared"):
+        replace(answers, indexes=(platform.pgvector, platform.qdrant)).repair(found)
+    assert platform.qdrant.fingerprints() == held
+
+
+def test_what_was_made_anew_since_the_comparison_is_left_alone(platform: Platform, some: list[str]) -> None:
+    stores = platform.stores
+    move_a_member(platform, some)
+    found = stores.compare()
+    assert [agreement.store for agreement in found.agreements if not agreement.agrees] == [MEMBERS]
+
+    def renamed(products: pa.Table) -> pa.Table:
+        clusters = by_brand(products)
+        ids = [f"c_{name[:1:-1]}" for name in clusters.column("cluster_id").to_pylist()]
+        place = clusters.column_names.index("cluster_id")
+        return PRODUCT_CLUSTERS.conform(clusters.set_column(place, "cluster_id", pa.array(ids)))
+
+    platform.run(["match", cluster_events], renamed)
+    held = platform.warehouse.read("SELECT * FROM catalog.cluster_members ORDER BY product_id")
+    with pytest.raises(NotRepairable, match="was made anew since"):
+        stores.repair(found)
+    assert platform.warehouse.read("SELECT * FROM catalog.cluster_members ORDER BY product_id") == held
+    assert_sound(platform.stores.compare())
+    platform.run(["match", cluster_events])
 
 
 class ForgetfulIndex:
