@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 
 import yaml
 
-from assets.listings.feeds import MAX_CONTRACT_BYTES, FeedContracts, FeedFormat, load_contracts
+from assets.listings.feeds import MAX_CONTRACT_BYTES, ContractError, FeedContracts, FeedFormat, load_contracts
 from assets.listings.intake import state_of
 from orchestration.settings import UserError
 from resources.landing_zone import TRUTH_FILE, LandingBucket, etag_of
@@ -74,13 +74,22 @@ def deliver_file(path: Path, source: str, zone: LandingBucket, *, again: Collect
 
     Raises:
         DeliveryError: the file does not exist or changes while it is delivered, it bears the name of a file that lies
-            beside feeds, or no contract is known and its ending names no format.
+            beside feeds, no contract is known and its ending names no format, or the source's folder has a contract
+            that does not declare it.
+        ContractError: none of the contracts that can be read declares the source, and this one cannot be read.
     """
     if not path.is_file():
         raise DeliveryError(f"{path}: expected a file")
-    present = {key: etag for key, etag in _present(zone).items() if key not in again}
-    for key in sorted(key for key in present if PurePosixPath(key).name == CONTRACTS_FILE):
-        contracts = load_contracts(zone.read(key, MAX_CONTRACT_BYTES), origin=key)
+    everything = _present(zone)
+    present = {key: etag for key, etag in everything.items() if key not in again}
+    broken: ContractError | None = None
+    for key in sorted(key for key in everything if PurePosixPath(key).name == CONTRACTS_FILE):
+        try:
+            contracts = load_contracts(zone.read(key, MAX_CONTRACT_BYTES), origin=key)
+        except ContractError as error:
+            # One shop's broken contract is no reason to turn another's feed away.
+            broken = broken or error
+            continue
         prefix = PurePosixPath(key).parent
         feeds = [feed for feed in contracts if feed.source == source]
         fitting = [feed for feed in feeds if not feed.is_exact and contracts.match(path.name) is feed]
@@ -91,8 +100,16 @@ def deliver_file(path: Path, source: str, zone: LandingBucket, *, again: Collect
         if feeds:
             expected = ", ".join(feed.path for feed in feeds)
             raise DeliveryError(f"{path.name} fits none of {source}'s feeds in {key}; expected {expected}")
+    if broken is not None:
+        raise broken
     name = _name_of_feed(path)
-    zone.deliver_bytes(_contract_for(path, source), f"{source}/{CONTRACTS_FILE}")
+    contract = f"{source}/{CONTRACTS_FILE}"
+    if contract in everything:
+        raise DeliveryError(
+            f"{path}: {contract} in the landing bucket declares no feed of source {source!r}; declare one there, or "
+            "land the file for one of its sources"
+        )
+    zone.deliver_bytes(_contract_for(path, source), contract)
     return _deliver(path, f"{source}/{name}", zone, present)
 
 

@@ -155,6 +155,31 @@ def test_a_new_source_gets_a_contract_of_its_own(zone: LandingBucket, tmp_path: 
     assert deliver_file(feed, "newcomer", zone).unchanged
 
 
+def test_a_new_source_takes_no_other_contracts_place(zone: LandingBucket, folder: Path, tmp_path: Path) -> None:
+    list(deliver_folder(folder, zone))
+    feed = tmp_path / "offers.csv"
+    feed.write_text(OFFERS)
+    before = in_bucket(zone)
+    with pytest.raises(DeliveryError, match=r"shops/feeds\.yaml .* declares no feed of source 'shops'"):
+        deliver_file(feed, "shops", zone)
+    assert in_bucket(zone) == before
+    assert zone.read("shops/feeds.yaml", 1 << 20).decode() == CONTRACTS
+
+
+def test_a_broken_contract_of_another_shop_turns_no_feed_away(
+    zone: LandingBucket, folder: Path, tmp_path: Path
+) -> None:
+    list(deliver_folder(folder, zone))
+    zone.deliver_bytes(b"feeds: [{source: broken}]", "a-shop/feeds.yaml")
+    feed = tmp_path / "export.csv"
+    feed.write_text(OFFERS)
+    assert deliver_file(feed, "acme", zone).object_key == "shops/offers.csv"
+    before = in_bucket(zone)
+    with pytest.raises(ContractError, match=r"a-shop/feeds\.yaml"):
+        deliver_file(feed, "broken", zone)  # which it may declare
+    assert in_bucket(zone) == before
+
+
 def test_a_file_of_no_known_kind_or_source_is_refused(zone: LandingBucket, tmp_path: Path) -> None:
     feed = tmp_path / "offers.docx"
     feed.write_bytes(b"PK")
