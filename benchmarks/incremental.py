@@ -74,7 +74,8 @@ class Cost:
         full_seconds: The whole catalogue from nothing.
         incremental_seconds: The batch.
         ratio: The second by the first.
-        noop_seconds: A batch that changes nothing.
+        noop_seconds: What matching has to do where nothing has changed: to tell so. A batch that changes no product
+            starts no run over the catalogue in the first place (see `sensors.catalogue`).
         equal: Whether the batch left the very clusters, pairs and probabilities of a matching from nothing.
         embedded: Texts that the batch had to embed.
         compared: Pairs that it had to compare, of `pairs`.

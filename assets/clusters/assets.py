@@ -26,7 +26,7 @@ from assets.clusters.matching import Matching
 from assets.clusters.ports import PairJudge, StateShelf, TruthShelf
 from assets.clusters.quality import MAX_TRUTH_BYTES, TruthError, read_truth, score_clusters
 from assets.clusters.recording import EXPERIMENT, pictures_of, record_of
-from assets.clusters.renewal import renew
+from assets.clusters.renewal import is_current, renew
 from assets.clusters.rules import MatchRules
 from assets.clusters.schema import CANDIDATE_PAIRS, CLUSTER_EVENTS, MATCH_MODEL, PRODUCT_CLUSTERS, SCORED_PAIRS
 from assets.clusters.tables import candidate_table, cluster_table, model_table, scored_table
@@ -141,10 +141,11 @@ def match_products(
     """
     models = pc.unique(embeddings.column("model_version")).to_pylist()
     made_by = signature(CODE_VERSION, models, match_rules)
+    kept = None if config.from_scratch else match_state.load()
     renewal = renew(
         products,
         aligned_vectors(products, embeddings),
-        None if config.from_scratch else match_state.load(),
+        kept,
         rules=match_rules,
         made_by=made_by,
         from_scratch=config.from_scratch,
@@ -152,7 +153,8 @@ def match_products(
     )
     context.log.info(renewal.way)
     matching = renewal.matching
-    match_state.keep(pack(matching, made_by))
+    if not is_current(kept, products, made_by):
+        match_state.keep(pack(matching, made_by))
     consultation = None
     if judge is not None:
         matching, consultation = judge_uncertain(matching, products, judge, CatalogueMemory(catalogue))

@@ -171,14 +171,28 @@ class Tracker:
         return ModelVersion(name=name, version=1, is_new=True, link="http://mlflow/model")
 
 
+class Shelf:
+    """A shelf in the object store that counts how often a state was kept."""
+
+    def __init__(self, shelf: ObjectStateShelf) -> None:
+        self.shelf, self.kept = shelf, 0
+
+    def load(self) -> bytes | None:
+        return self.shelf.load()
+
+    def keep(self, state: bytes) -> None:
+        self.kept += 1
+        self.shelf.keep(state)
+
+
 @pytest.fixture
-def shelf(store: ObjectStore, new_bucket: Callable[[str], str]) -> ObjectStateShelf:
+def shelf(store: ObjectStore, new_bucket: Callable[[str], str]) -> Shelf:
     """Where the state of the last clustering of this test lies."""
-    return ObjectStateShelf(store, new_bucket("state"))
+    return Shelf(ObjectStateShelf(store, new_bucket("state")))
 
 
 def clustered(
-    products: pa.Table, vectors: np.ndarray, warehouse: Warehouse, shelf: ObjectStateShelf, judge: ModelJudge | None
+    products: pa.Table, vectors: np.ndarray, warehouse: Warehouse, shelf: Shelf, judge: ModelJudge | None
 ) -> tuple[dict[str, Any], RunRecord]:
     """Materialise the matcher's assets; metadata of the clusters, and what MLflow was told."""
 
@@ -222,7 +236,7 @@ def test_a_clustering_tells_what_was_judged_and_the_next_one_asks_nothing(
     products: pa.Table,
     vectors: np.ndarray,
     warehouse: Warehouse,
-    shelf: ObjectStateShelf,
+    shelf: Shelf,
 ) -> None:
     api.replies = [knowing]
     model = ModelJudge(api.model(), colours=False)
@@ -239,6 +253,7 @@ def test_a_clustering_tells_what_was_judged_and_the_next_one_asks_nothing(
     assert record.files["judged_pairs.csv"].count(b"\n") == 61
 
     again, remembered = clustered(products, vectors, warehouse, shelf, model)
+    assert shelf.kept == 1, "the state of an unchanged catalogue is not written again"
     assert again["way"].startswith("followed the last one: 0 offers came or changed, 0 left, 0 of ")
     assert len(api.asked) == 6
     assert (remembered.metrics["judge_asked"], remembered.metrics["judge_remembered"]) == (0, 60)
@@ -248,7 +263,7 @@ def test_a_clustering_tells_what_was_judged_and_the_next_one_asks_nothing(
 
 @pytest.mark.stack
 def test_a_clustering_goes_on_without_its_judge(
-    api: FakeApi, products: pa.Table, vectors: np.ndarray, warehouse: Warehouse, shelf: ObjectStateShelf
+    api: FakeApi, products: pa.Table, vectors: np.ndarray, warehouse: Warehouse, shelf: Shelf
 ) -> None:
     api.replies = [wrong(401, message="wrong key")]
     metadata, record = clustered(products, vectors, warehouse, shelf, ModelJudge(api.model(), colours=False))
