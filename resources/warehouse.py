@@ -116,6 +116,13 @@ class Warehouse:
         with closing(self._connect()) as connection, _translated("the transaction"), connection.begin():
             yield Transaction(connection, self.rules)
 
+    @contextmanager
+    def alone(self, name: str) -> Iterator[None]:
+        """Keep every other process that asks for this name waiting until the block ends; see `Transaction.lock`."""
+        with self.transaction() as transaction:
+            transaction.lock(name)
+            yield
+
     def read(self, sql: str, schema: pa.Schema | None = None, **params: Any) -> pa.Table:
         """The rows of a query in a transaction of their own; see `Transaction.query`."""
         with self.transaction() as transaction:

@@ -319,6 +319,13 @@ def test_a_key_that_mlflow_does_not_know_says_nothing_of_the_record(
     assert len(server.asked) == 1
 
 
+def test_an_address_where_no_mlflow_is_says_nothing_of_the_record(server: Script, tracked: Callable[[], str]) -> None:
+    for status in (200, 404, 405):
+        server.answers = [proxy_page(status, {})]
+        with pytest.raises(TrackingUnavailable):
+            tracked()
+
+
 def test_an_mlflow_that_is_away_is_told_after_some_tries(
     server: Script, tracked: Callable[[], str], waits: list[float]
 ) -> None:
