@@ -113,6 +113,20 @@ def json_answer(body: Any) -> Answer:
     return Answer(200, json.dumps(body).encode())
 
 
+#: What Qdrant's server says of a collection that has all its indexes.
+COLLECTION = {
+    "status": "green",
+    "optimizer_status": "ok",
+    "segments_count": 1,
+    "config": {
+        "params": {},
+        "hnsw_config": {"m": 16, "ef_construct": 100, "full_scan_threshold": 10000},
+        "optimizer_config": {"deleted_threshold": 0.2, "vacuum_min_vector_number": 1000, "default_segment_number": 0,
+                             "flush_interval_sec": 5},
+    },
+    "payload_schema": {name: {"data_type": kind, "points": 1}
+                       for name, kind in {"source": "keyword", "brand_key": "keyword", "price": "float"}.items()},
+}  # fmt: skip
 ADAPTERS = {
     "reading an object": Adapter(
         read_object, xml_refusal, (Answer(200, b"data", {"ETag": '"e"'}),),
@@ -134,6 +148,7 @@ ADAPTERS = {
         list_points, json_refusal,
         (
             json_answer({"result": {"exists": True}, "status": "ok", "time": 0}),
+            json_answer({"result": COLLECTION, "status": "ok", "time": 0}),
             json_answer({"result": {"points": [], "next_page_offset": None}, "status": "ok", "time": 0}),
         ),
         IndexUnavailable, IndexBusy, IndexRejected,
