@@ -12,15 +12,19 @@ from typing import Any, Protocol
 from assets.failures import PermanentFailure, TransientFailure
 
 
-class TrackingUnavailable(TransientFailure):
-    """MLflow or its store cannot be reached; the catalogue does not depend on it."""
+class TrackingError(RuntimeError):
+    """A record did not arrive in MLflow; the catalogue does not depend on it."""
+
+
+class TrackingUnavailable(TrackingError, TransientFailure):
+    """MLflow or its store cannot be reached."""
 
 
 class TrackingDelayed(TrackingUnavailable):
     """The same, but nothing is lost: the record is kept and will be delivered later."""
 
 
-class TrackingRejected(PermanentFailure):
+class TrackingRejected(TrackingError, PermanentFailure):
     """MLflow will not take the record as it is."""
 
 
@@ -65,21 +69,24 @@ class ModelVersion:
 
 
 class ExperimentTracker(Protocol):
-    """Keeps runs and model versions. Being unreachable delays a record; it never stops the catalogue.
+    """Keeps runs and model versions. What it cannot take or refuses (`TrackingError`) never stops the catalogue.
 
     The same record twice is one run: that of a Dagster run in an experiment, or of a model version.
     """
 
     def record(self, run: RunRecord) -> str:
-        """Write one run and return the link to its page; raises `TrackingUnavailable`."""
+        """Write one run and return the link to its page; raises `TrackingError`."""
         ...
 
     def add_metrics(self, experiment: str, dagster_run_id: str, metrics: Mapping[str, float]) -> str | None:
-        """Add metrics to the run of a Dagster run and return its link, or None where there is no such run."""
+        """Add metrics to the run of a Dagster run and return its link, or None where there is no such run.
+
+        Raises `TrackingError`.
+        """
         ...
 
     def register(
         self, name: str, digest: str, files: Mapping[str, bytes | Path], *, run: RunRecord, description: str
     ) -> ModelVersion:
-        """Register the model in use, once per digest, and make it the champion; raises `TrackingUnavailable`."""
+        """Register the model in use, once per digest, and make it the champion; raises `TrackingError`."""
         ...

@@ -5,7 +5,7 @@ the environment (see `settings`).
 """
 
 from collections.abc import Callable, Mapping
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 import dagster as dg
@@ -195,7 +195,9 @@ class Parts:
         mlflow = MlflowTracking(
             tracking_uri=at.mlflow_tracking_uri, artifact_root=at.mlflow_artifact_root, ui_url=at.mlflow_url
         )
-        return TrackingOutbox(mlflow, self.store, at.artifacts_bucket)
+        # A run in a terminal and one of Dagster's daemon may deliver at once.
+        alone = partial(self.warehouse.alone, "tracking")
+        return TrackingOutbox(mlflow, self.store, at.artifacts_bucket, alone=alone)
 
 
 #: Resource in Dagster -> the part that it is.

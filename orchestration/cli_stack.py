@@ -20,7 +20,7 @@ from rich.table import Table
 from sqlalchemy.engine import make_url
 
 from orchestration.postgres import psql_command, without_password
-from orchestration.settings import Endpoints, UserError, load_settings
+from orchestration.settings import Endpoints, Settings, StackNotStarted, UserError, endpoints, load_settings
 from orchestration.stack import ServiceStatus, Stack
 
 if TYPE_CHECKING:
@@ -167,13 +167,21 @@ def status(
 
     The memory includes child processes. States: running, starting, stopped,
     failed, external (configured by a URL, not ours to start).
+
+    Where the object store answers, it also says how many records have not
+    arrived in MLflow yet.
     """
     with explained():
-        found = Stack(load_settings()).status()
+        settings = load_settings()
+        found = Stack(settings).status()
     if as_json:
         typer.echo(json.dumps([dataclasses.asdict(server) for server in found]))
-    else:
-        Console().print(_table(found))
+        return
+    console = Console()
+    console.print(_table(found))
+    if any(server.name == "s3" and server.state in ("running", "external") for server in found):
+        for line in _backlog(settings):
+            console.print(line, highlight=False, soft_wrap=True)
 
 
 def psql() -> None:
@@ -202,6 +210,25 @@ def _print_addresses(console: Console, where: Endpoints, *, mlflow_follows: bool
     ):
         console.print(f"{title:<12} [bold]{address}[/bold]  [dim]{note}[/dim]", highlight=False, soft_wrap=True)
     console.print("\nStop it with [bold]offerline down[/bold].", highlight=False)
+
+
+def _backlog(settings: Settings) -> Iterator[str]:
+    """Say what MLflow has yet to take, where there is anything and the object store can tell."""
+    from resources.object_store import ObjectStore, ObjectStoreError, StoreRules
+    from resources.patience import Patience
+    from resources.tracking_outbox import count_backlog
+
+    impatient = StoreRules(patience=Patience(tries=1))
+    try:
+        at = endpoints(settings)
+        store = ObjectStore(at.s3_endpoint, at.s3_access_key, at.s3_secret_key, at.s3_region, rules=impatient)
+        backlog = count_backlog(store, at.artifacts_bucket)
+    except (ObjectStoreError, StackNotStarted):
+        return
+    if backlog.waiting:
+        yield f"Records that wait for MLflow: {backlog.waiting}; they go before those of the next run."
+    if backlog.set_aside:
+        yield f"Records that MLflow has refused: {backlog.set_aside}; each is tried again once a day."
 
 
 def _table(found: list[ServiceStatus]) -> Table:

@@ -12,6 +12,9 @@ import dagster as dg
 
 from assets.failures import PermanentFailure, RateLimited, TransientFailure
 
+#: A step that waits keeps its run's place, and others out; a server that asks for more is for another run.
+LONGEST_WAIT_SECONDS = 15 * 60
+
 
 class RetryTransient(dg.RetryPolicy):
     """A retry policy for transient failures alone: a wrong password or a mistake in code fails its step at once.
@@ -23,6 +26,9 @@ class RetryTransient(dg.RetryPolicy):
         """Return the seconds to wait, or raise the failure that ends the step."""
         error = sys.exception()
         if isinstance(error, RateLimited) and error.retry_after is not None:
+            if error.retry_after > LONGEST_WAIT_SECONDS:
+                asked = f"the server asks to be left alone for {error.retry_after / 60:.0f} minutes"
+                raise dg.Failure(f"{asked}: {error}", allow_retries=False) from error
             return error.retry_after
         if isinstance(error, TransientFailure):
             return super().calculate_delay(attempt_num)

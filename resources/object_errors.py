@@ -5,6 +5,10 @@ Belongs here: the errors, and which of them an answer or a lost connection is. N
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+import urllib3
 
 from assets.failures import PermanentFailure, RateLimited, TransientFailure
 from resources.patience import asked_wait
@@ -53,10 +57,38 @@ class ObjectStoreBusy(ObjectStoreUnavailable, RateLimited):
     """The store asks us to wait."""
 
 
+class Connections(urllib3.PoolManager):
+    """The SDK's connections, which tell a refusal that is not in S3's words, such as a proxy's page.
+
+    The SDK would forget how long such an answer asks us to wait, and fail over a page that is not in UTF-8.
+    """
+
+    def urlopen(self, method: str, url: str, *args: Any, **options: Any) -> urllib3.BaseHTTPResponse:
+        """Return the answer, or raise the `ObjectStoreError` that it is."""
+        answer = super().urlopen(method, url, *args, **options)
+        asked = asked_wait(answer.headers.get("Retry-After"))
+        if method == "HEAD":  # has no words at all, and the SDK knows what other statuses mean then
+            told_by_sdk = not _is_outage(answer.status)
+        else:
+            told_by_sdk = answer.status < 400 or answer.status == PRECONDITION_FAILED or _is_xml(answer)
+        if told_by_sdk:
+            return answer
+        message = f"HTTP status {answer.status}: {answer.data[:300].decode(errors='replace')}"
+        answer.release_conn()
+        raise failure_of_status(answer.status, unquote(urlsplit(url).path.strip("/")), message, asked)
+
+
+def _is_outage(status: int) -> bool:
+    return status == _TOO_MANY_REQUESTS or status >= 500
+
+
+def _is_xml(answer: urllib3.BaseHTTPResponse) -> bool:
+    return "application/xml" in answer.headers.get("content-type", "").split(";") and bool(answer.data)
+
+
 @contextmanager
 def translated(place: str) -> Iterator[None]:
     """Turn what the SDK and its connections raise into our errors; `place` (bucket and key) begins the message."""
-    import urllib3.exceptions
     from minio import error as sdk
 
     try:

@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 
 from resources.object_errors import (
     PRECONDITION_FAILED,
+    Connections,
     ObjectChanged,
     ObjectExists,
     ObjectNotFound,
@@ -227,7 +228,7 @@ class ObjectStore:
             from minio import Minio
 
             parts = urlsplit(self.endpoint)
-            pool = urllib3.PoolManager(
+            pool = Connections(
                 timeout=urllib3.Timeout(
                     connect=self.rules.connect_timeout_seconds, read=self.rules.read_timeout_seconds
                 ),

@@ -21,10 +21,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from assets.failures import PermanentFailure
-from resources.object_store import ObjectExists, ObjectStore, ObjectStoreUnavailable
+from resources.object_store import ObjectExists, ObjectNotFound, ObjectStore, ObjectStoreUnavailable
 
 if TYPE_CHECKING:
     import pyarrow.dataset as ds
+    import pyarrow.fs
 
 URI = "dagster/uri"
 #: Stands where a partition would, for assets that have none.
@@ -63,8 +64,9 @@ class ParquetIOManager(dg.IOManager):
     file, which the I/O manager takes over: it is deleted once it is stored. `None` writes nothing.
 
     An input's annotation says how it is read: `pa.Table` whole, `pyarrow.dataset.Dataset` as a lazy view that reads
-    columns and rows when they are asked for. An input of several partitions is their concatenation, in the order of
-    the partitions. Where nothing was written, `pa.Table | None` gets None and the others an error.
+    columns and rows when they are asked for (by Arrow's own client, whose errors it then raises). An input of several
+    partitions is their concatenation, in the order of the partitions. Where nothing was written, `pa.Table | None` gets
+    None and the others an error.
     """
 
     def __init__(self, store: ObjectStore, bucket: str = "artifacts", rules: ParquetRules | None = None) -> None:
@@ -110,7 +112,7 @@ class ParquetIOManager(dg.IOManager):
         Raises:
             ArtifactMissing: there is none, or its object is gone.
             ArtifactUnreadable: the input's annotation is not one of those above.
-            ObjectStoreUnavailable: the store could not be reached.
+            ObjectStoreUnavailable: the store could not be reached, however patiently it was asked.
         """
         wanted, optional = _annotation(context)
         uris = self._committed(context)
@@ -118,8 +120,7 @@ class ParquetIOManager(dg.IOManager):
             if optional:
                 return None
             raise ArtifactMissing(f"{_describe(context)} has not been materialised yet")
-        dataset = self._dataset(uris, _describe(context))
-        return dataset.to_table() if wanted is pa.Table else dataset
+        return (self._table if wanted is pa.Table else self._dataset)(uris, _describe(context))
 
     def newest(self, instance: dg.DagsterInstance, asset_key: dg.AssetKey, partition: str) -> str:
         """Return the URI of what the last materialisation of a partition wrote.
@@ -137,9 +138,9 @@ class ParquetIOManager(dg.IOManager):
 
         Raises:
             ArtifactMissing: it is gone.
-            ObjectStoreUnavailable: the store could not be reached.
+            ObjectStoreUnavailable: the store could not be reached, however patiently it was asked.
         """
-        return self._dataset([uri], uri).to_table()
+        return self._table([uri], uri)
 
     def _write(self, path: Path, rows: pa.Table | pa.RecordBatchReader) -> None:
         with pq.ParquetWriter(
@@ -184,27 +185,47 @@ class ParquetIOManager(dg.IOManager):
             )
         return _uris([latest[partition] for partition in partitions if partition in latest], context)
 
-    def _dataset(self, uris: Sequence[str], described: str) -> "ds.Dataset":
-        import pyarrow.dataset as ds
+    def _table(self, uris: Sequence[str], described: str) -> pa.Table:
+        """The objects' rows. They are fetched first: our client outwaits an outage, Arrow's calls it an `OSError`."""
         import pyarrow.fs
 
-        paths = [f"{urlsplit(uri).netloc}{urlsplit(uri).path}" for uri in uris]
-        filesystem = self._store.filesystem()
+        with TemporaryDirectory(prefix="offerline-") as scratch:
+            copies: list[Path] = []
+            for bucket, key in self._located(uris, described):
+                copies.append(Path(scratch, f"{len(copies)}.parquet"))
+                self._store.download(bucket, key, copies[-1])
+            return _joined(pyarrow.fs.LocalFileSystem(), [str(copy) for copy in copies]).to_table()
+
+    def _dataset(self, uris: Sequence[str], described: str) -> "ds.Dataset":
+        """A view of the objects, which are there and readable."""
+        paths = ["/".join(place) for place in self._located(uris, described)]
         try:
-            missing = [
-                f"s3://{found.path}"
-                for found in filesystem.get_file_info(paths)
-                if found.type != pyarrow.fs.FileType.File
-            ]
-            if missing:
-                raise ArtifactMissing(
-                    f"{described} was materialised, but its object is gone: {', '.join(missing)}; materialise it again"
-                )
-            factory = ds.FileSystemDatasetFactory(filesystem, paths, ds.ParquetFileFormat())
-            # Older versions of an asset may lack columns that newer ones have.
-            return factory.finish(factory.inspect(promote_options="default", fragments=len(paths)))
+            return _joined(self._store.filesystem(), paths)
         except OSError as error:
             raise ObjectStoreUnavailable(f"{described}: {', '.join(uris[:3])}: {error}") from error
+
+    def _located(self, uris: Sequence[str], described: str) -> list[tuple[str, str]]:
+        """Bucket and key of every object; those that are gone are told together."""
+        places, missing = [], []
+        for uri in uris:
+            places.append((urlsplit(uri).netloc, urlsplit(uri).path.removeprefix("/")))
+            try:
+                self._store.stat(*places[-1])
+            except ObjectNotFound:
+                missing.append(uri)
+        if missing:
+            raise ArtifactMissing(
+                f"{described} was materialised, but its object is gone: {', '.join(missing)}; materialise it again"
+            )
+        return places
+
+
+def _joined(filesystem: "pyarrow.fs.FileSystem", paths: Sequence[str]) -> "ds.Dataset":
+    """The rows of all files, in order. Older versions of an asset may lack columns that newer ones have."""
+    import pyarrow.dataset as ds
+
+    factory = ds.FileSystemDatasetFactory(filesystem, paths, ds.ParquetFileFormat())
+    return factory.finish(factory.inspect(promote_options="default", fragments=len(paths)))
 
 
 def uri_of(materialization: dg.AssetMaterialization) -> str:

@@ -4,6 +4,7 @@ Belongs here: how often and how long. Not here: which error is of which kind (ea
 see `assets.failures`), trying a whole step again (see `orchestration.step_retries`).
 """
 
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -26,8 +27,8 @@ class Patience:
     Attributes:
         tries: How often it is tried in all.
         longest_pause_seconds: Longest pause between two tries; they grow exponentially, with jitter.
-        longest_wait_seconds: Longest pause that a server may ask for. It is waited for exactly; one that asks for more
-            is not tried again.
+        longest_wait_seconds: Longest pause that a server may ask for. It is never cut short; one that asks for more is
+            not tried again.
         sleep: How to wait.
     """
 
@@ -48,9 +49,9 @@ class Patience:
         return retrying(attempt)
 
     def _pause(self, state: RetryCallState) -> float:
-        asked = _asked(state)
         grown = wait_random_exponential(multiplier=_FIRST_PAUSE_SECONDS, max=self.longest_pause_seconds)
-        return grown(state) if asked is None else asked
+        # Whose clock is ahead of ours asks for a moment that is past, which must not mean all tries at once.
+        return max(grown(state), _asked(state) or 0)
 
     def _gives_up(self, state: RetryCallState) -> bool:
         return state.attempt_number >= self.tries or (_asked(state) or 0) > self.longest_wait_seconds
@@ -61,8 +62,8 @@ def asked_wait(header: str | None) -> float | None:
     if not header:
         return None
     try:
-        return Retry().parse_retry_after(header)
-    except InvalidHeader:
+        return float(Retry(retry_after_max=sys.maxsize).parse_retry_after(header))
+    except (InvalidHeader, ValueError, OverflowError):  # no number, no date, or one that Python cannot hold
         return None
 
 

@@ -219,16 +219,17 @@ class QdrantServerIndex:
         from qdrant_client import models
         from qdrant_client.http.exceptions import UnexpectedResponse
 
-        if client.collection_exists(self._rules.collection):
-            return
-        try:
-            client.create_collection(self._rules.collection, vectors_config=_vector_params())
-        except UnexpectedResponse as error:
-            if error.status_code != _CONFLICT:  # another process made it since the question
-                raise
-        for name in KEYWORD_FIELDS:
-            client.create_payload_index(self._rules.collection, name, models.PayloadSchemaType.KEYWORD)
-        client.create_payload_index(self._rules.collection, PRICE_FIELD, models.PayloadSchemaType.FLOAT)
+        if not client.collection_exists(self._rules.collection):
+            try:
+                client.create_collection(self._rules.collection, vectors_config=_vector_params())
+            except UnexpectedResponse as error:
+                if error.status_code != _CONFLICT:  # another process made it since the question
+                    raise
+        fields = dict.fromkeys(KEYWORD_FIELDS, models.PayloadSchemaType.KEYWORD)
+        fields[PRICE_FIELD] = models.PayloadSchemaType.FLOAT
+        # Who made the collection may have died before its last index.
+        for name in fields.keys() - client.get_collection(self._rules.collection).payload_schema.keys():
+            client.create_payload_index(self._rules.collection, name, fields[name])
 
 
 def _vector_params() -> "models.VectorParams":

@@ -5,6 +5,7 @@ recording (the stages say so).
 """
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -14,6 +15,8 @@ from tempfile import TemporaryDirectory
 from time import time
 from typing import TYPE_CHECKING, Any
 
+import xxhash
+
 from assets.tracking import Dataset, ModelVersion, RunRecord, TrackingRejected, TrackingUnavailable
 
 if TYPE_CHECKING:
@@ -22,19 +25,25 @@ if TYPE_CHECKING:
 
 CHAMPION = "champion"
 FINISHED = "FINISHED"
+DELETED = "deleted"
 #: Without it MLflow takes every experiment for one with a language model and shows no runs at first.
 EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
 #: A link opens MLflow's page in its section of trained models; a new visitor's page starts in that of chats and traces.
 SECTION = "workflowType=machine_learning"
 DIGEST_TAG = "offerline.digest"
 DAGSTER_RUN_TAG = "dagster.run_id"
+#: Of a registered model: when the version in use was last used (seconds since 1970).
+USED_TAG = "offerline.champion_used_at"
 #: What a run is the record of, so that a record that comes twice is known again.
 RECORD_TAG = "offerline.record"
-#: Errors of MLflow that say nothing of the record: it may be taken later, once somebody has mended the key, if need be.
+#: Errors of MLflow that say nothing of the record: it may be taken later, once somebody has mended the key or the
+#: address, if need be.
 PASSING = frozenset({"TEMPORARILY_UNAVAILABLE", "INTERNAL_ERROR", "REQUEST_LIMIT_EXCEEDED"})
-PASSING |= {"UNAUTHENTICATED", "PERMISSION_DENIED", "CUSTOMER_UNAUTHORIZED"}
+PASSING |= {"UNAUTHENTICATED", "PERMISSION_DENIED", "CUSTOMER_UNAUTHORIZED", "ENDPOINT_NOT_FOUND"}
 #: MLflow takes at most this many parameters or metrics in one call.
 BATCH_LIMIT = 100
+#: Longest name of a metric that MLflow takes, and what is kept of the end of one that is longer.
+NAME_LIMIT, NAME_END = 250, 50
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,6 +96,7 @@ class MlflowTracking:
 
         Raises:
             TrackingUnavailable: MLflow cannot be reached.
+            TrackingRejected: it refuses.
         """
         with _outage_named():
             experiment = self._experiment(run.experiment)
@@ -98,6 +108,7 @@ class MlflowTracking:
 
         Raises:
             TrackingUnavailable: MLflow cannot be reached.
+            TrackingRejected: it refuses.
         """
         from mlflow.entities import Metric
 
@@ -109,7 +120,9 @@ class MlflowTracking:
                 return None
             run_id = found[0].info.run_id
             now = int(time() * 1000)
-            self.client.log_batch(run_id, metrics=[Metric(key, float(value), now, 0) for key, value in metrics.items()])
+            self.client.log_batch(
+                run_id, metrics=[Metric(metric_name(name), float(value), now, 0) for name, value in metrics.items()]
+            )
         return f"{self.ui_url}/#/experiments/{found[0].info.experiment_id}/runs/{run_id}?{SECTION}"
 
     def register(
@@ -117,10 +130,12 @@ class MlflowTracking:
     ) -> ModelVersion:
         """Register the model in use, unless a version with the same digest is registered, and make it the champion.
 
-        The alias says which version the catalogue is made with; every earlier one stays and can be compared.
+        The alias says which version the catalogue is made with; every earlier one stays and can be compared. A record
+        that comes late does not set it back: the version that was used last has it.
 
         Raises:
             TrackingUnavailable: MLflow cannot be reached.
+            TrackingRejected: it refuses.
         """
         with _outage_named():
             self._ensure_model(name, description)
@@ -137,7 +152,10 @@ class MlflowTracking:
                     description=description,
                 )
                 version = int(created.version)
-            self.client.set_registered_model_alias(name, CHAMPION, str(version))
+            used = run.ended_at or time()
+            if used >= float(self.client.get_registered_model(name).tags.get(USED_TAG, 0)):
+                self.client.set_registered_model_tag(name, USED_TAG, str(used))
+                self.client.set_registered_model_alias(name, CHAMPION, str(version))
         link = f"{self.ui_url}/#/models/{name}/versions/{version}?{SECTION}"
         return ModelVersion(name=name, version=version, is_new=is_new, link=link)
 
@@ -157,6 +175,8 @@ class MlflowTracking:
     def _experiment(self, name: str) -> str:
         found = self.client.get_experiment_by_name(name)
         if found is not None:
+            if found.lifecycle_stage == DELETED:  # it keeps its name, and takes no runs
+                self.client.restore_experiment(found.experiment_id)
             return str(found.experiment_id)
         location = None if self.tracking_uri.startswith("http") else f"{self.artifact_root}/{name}"
         return str(self.client.create_experiment(name, artifact_location=location, tags=EXPERIMENT_TAGS))
@@ -174,9 +194,8 @@ class MlflowTracking:
             return run_id
         written = found.data
         params = [Param(key, param_text(value)) for key, value in run.params.items() if key not in written.params]
-        metrics = [
-            Metric(key, float(value), ended, 0) for key, value in run.metrics.items() if key not in written.metrics
-        ]
+        wanted = {metric_name(name): float(value) for name, value in run.metrics.items()}
+        metrics = [Metric(key, value, ended, 0) for key, value in wanted.items() if key not in written.metrics]
         for start in range(0, max(len(params), len(metrics)), BATCH_LIMIT):
             piece = slice(start, start + BATCH_LIMIT)
             self.client.log_batch(run_id, params=params[piece], metrics=metrics[piece])
@@ -219,6 +238,17 @@ class MlflowTracking:
 def param_text(value: Any) -> str:
     """Return a parameter as MLflow keeps it: text as it is, anything else as JSON."""
     return value if isinstance(value, str) else json.dumps(value, sort_keys=True, default=str)
+
+
+def metric_name(name: str) -> str:
+    """Return a metric's name as MLflow takes it: some are made of what people call their folders."""
+    safe = re.sub(r"[^\w.: -]", "_", name)
+    if safe.startswith("."):  # a path upwards is no name
+        safe = f"_{safe}"
+    if len(safe) <= NAME_LIMIT:
+        return safe
+    middle = f"-{xxhash.xxh3_64_hexdigest(name.encode())}-"
+    return f"{safe[: NAME_LIMIT - NAME_END - len(middle)]}{middle}{safe[-NAME_END:]}"
 
 
 def _dataset_input(dataset: Dataset) -> "DatasetInput":

@@ -5,35 +5,63 @@ worth recording.
 """
 
 import zipfile
-from collections.abc import Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import time
-from typing import Any, Literal
+from typing import Any, Generic, Literal, TypeVar
 
 import structlog
 import xxhash
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from assets.tracking import ModelVersion, RunRecord, TrackingDelayed, TrackingRejected, TrackingUnavailable
-from resources.object_store import ObjectStore
+from resources.object_store import ObjectNotFound, ObjectStore
 from resources.tracking import MlflowTracking, param_text
 
-#: Records that wait, named by when they were kept.
+T = TypeVar("T")
+
+#: Records that wait, named by when they were kept and what they are of.
 WAITING = "tracking/waiting/"
-#: Records that waited and were refused in the end: nobody's loss, and no hindrance to those behind them.
+#: Records that were refused, or that MLflow failed over while it took others: no hindrance to those behind them, and
+#: tried again from time to time, as somebody may have mended what was in their way.
 REFUSED = "tracking/refused/"
+#: What a record that cannot be read raises.
+_UNREADABLE = (ValidationError, zipfile.BadZipFile, KeyError)
+_CONTENT_TYPE = "application/zip"
 _log = structlog.get_logger(__name__)
 
 
+class Kept(ABC, Generic[T]):
+    """A call of `MlflowTracking`, to be made later; `T` is what it returns."""
+
+    __slots__ = ()
+
+    @property
+    @abstractmethod
+    def label(self) -> str:
+        """What it is called and what it is of, as a part of a name."""
+
+    @abstractmethod
+    def deliver(self, tracker: MlflowTracking) -> T:
+        """Make the call."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
-class KeptRun:
+class KeptRun(Kept[str]):
     """`MlflowTracking.record`, to be called later."""
 
     call: Literal["record"] = "record"
     run: RunRecord
+
+    @property
+    def label(self) -> str:
+        """See `Kept.label`."""
+        return f"{self.call}-{_digest(self.run.experiment, self.run.dagster_run_id)}"
 
     def deliver(self, tracker: MlflowTracking) -> str:
         """Do it."""
@@ -41,7 +69,7 @@ class KeptRun:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class KeptMetrics:
+class KeptMetrics(Kept[str | None]):
     """`MlflowTracking.add_metrics`, to be called later."""
 
     call: Literal["add_metrics"] = "add_metrics"
@@ -49,13 +77,18 @@ class KeptMetrics:
     dagster_run_id: str
     metrics: Mapping[str, float]
 
+    @property
+    def label(self) -> str:
+        """See `Kept.label`; the same digest as that of the run which the metrics belong to."""
+        return f"{self.call}-{_digest(self.experiment, self.dagster_run_id)}"
+
     def deliver(self, tracker: MlflowTracking) -> str | None:
         """Do it."""
         return tracker.add_metrics(self.experiment, self.dagster_run_id, self.metrics)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class KeptVersion:
+class KeptVersion(Kept[ModelVersion]):
     """`MlflowTracking.register`, to be called later."""
 
     call: Literal["register"] = "register"
@@ -65,13 +98,28 @@ class KeptVersion:
     description: str
     files: Mapping[str, bytes | Path] = field(default_factory=dict)
 
+    @property
+    def label(self) -> str:
+        """See `Kept.label`; versions of one model begin alike."""
+        return f"{self.call}-{_digest(self.name)}-{_digest(self.digest)}"
+
     def deliver(self, tracker: MlflowTracking) -> ModelVersion:
         """Do it."""
         return tracker.register(self.name, self.digest, self.files, run=self.run, description=self.description)
 
 
-Kept = KeptRun | KeptMetrics | KeptVersion
-_KEPT: TypeAdapter[Kept] = TypeAdapter(Kept)
+#: JSON knows no number that is not finite; Python and MLflow do.
+_KEPT: TypeAdapter[Any] = TypeAdapter(
+    KeptRun | KeptMetrics | KeptVersion, config=ConfigDict(ser_json_inf_nan="constants")
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Backlog:
+    """How many records have not arrived: those that wait, and those that were set aside."""
+
+    waiting: int
+    set_aside: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,76 +128,134 @@ class TrackingOutbox:
 
     What cannot be delivered waits in the object store, an object per record, and goes before everything that comes
     later. It is removed once it is delivered; where a crash prevents that it is delivered again, which makes no second
-    run.
+    run. What is refused is set aside, and so is what MLflow fails over while it takes the next record.
 
     Args:
         tracker: MLflow.
         store: The object store.
         bucket: The artifacts bucket.
+        alone: Keeps every other deliverer out while the block lasts: two at once would write some records twice.
+        again_after: How long a record that was set aside rests before it is tried again.
     """
 
     tracker: MlflowTracking
     store: ObjectStore
     bucket: str
+    alone: Callable[[], AbstractContextManager[object]] = field(default=nullcontext, kw_only=True)
+    again_after: timedelta = field(default=timedelta(days=1), kw_only=True)
 
     def record(self, run: RunRecord) -> str:
         """See `ExperimentTracker.record`; raises `TrackingDelayed` where the run is kept for later."""
-        link: str = self._deliver(KeptRun(run=_dated(run)))
-        return link
+        return self._deliver(KeptRun(run=_dated(run)))
 
     def add_metrics(self, experiment: str, dagster_run_id: str, metrics: Mapping[str, float]) -> str | None:
         """See `ExperimentTracker.add_metrics`; raises `TrackingDelayed` where they are kept for later."""
-        link: str | None = self._deliver(
-            KeptMetrics(experiment=experiment, dagster_run_id=dagster_run_id, metrics=dict(metrics))
-        )
-        return link
+        return self._deliver(KeptMetrics(experiment=experiment, dagster_run_id=dagster_run_id, metrics=dict(metrics)))
 
     def register(
         self, name: str, digest: str, files: Mapping[str, bytes | Path], *, run: RunRecord, description: str
     ) -> ModelVersion:
         """See `ExperimentTracker.register`; raises `TrackingDelayed` where the version is kept, with its files."""
-        version: ModelVersion = self._deliver(
+        return self._deliver(
             KeptVersion(name=name, digest=digest, run=_dated(run), description=description, files=files)
         )
-        return version
 
-    def _deliver(self, kept: Kept) -> Any:
-        try:
-            self._deliver_waiting()
-            return kept.deliver(self.tracker)
-        except TrackingUnavailable as error:
-            self._keep(kept)
-            raise TrackingDelayed(f"kept for later: {error}") from error
+    def _deliver(self, kept: Kept[T]) -> T:
+        with self.alone():
+            try:
+                hindered = self._deliver_waiting()
+                if _follows(kept.label, self._keys(WAITING) + self._keys(REFUSED)):
+                    raise TrackingUnavailable("the run that it belongs to waits")
+                delivered = kept.deliver(self.tracker)
+            except TrackingUnavailable as error:
+                self._keep(kept, WAITING)
+                raise TrackingDelayed(f"kept for later: {error}") from error
+            except TrackingRejected as error:
+                self._keep(kept, REFUSED)
+                raise TrackingRejected(f"set aside: {error}") from error
+            if hindered:
+                self._set_aside(hindered, "MLflow takes others and fails over this one")
+                self._deliver_waiting()
+            self._try_again()
+            return delivered
 
-    def _deliver_waiting(self) -> None:
-        for key in self._waiting():
-            with TemporaryDirectory(prefix="offerline-tracking-") as folder:
-                path = Path(folder, "kept.zip")
+    def _deliver_waiting(self) -> str | None:
+        """Deliver what waits, oldest first, up to the first record that MLflow cannot take now; return its key."""
+        for key in self._keys(WAITING):
+            if _follows(key, self._keys(REFUSED)):
+                self._set_aside(key, "the run that it belongs to is set aside")
+                continue
+            try:
+                self._hand_over(key)
+            except TrackingUnavailable:
+                return key
+            except (TrackingRejected, *_UNREADABLE) as error:
+                self._set_aside(key, str(error))
+        return None
+
+    def _try_again(self) -> None:
+        """Deliver what was set aside and has rested; what fails again rests again."""
+        rested = datetime.now(UTC) - self.again_after
+        for version in self.store.list(self.bucket, REFUSED):
+            if version.last_modified > rested or _follows(version.key, self._keys(REFUSED)):
+                continue
+            try:
+                self._hand_over(version.key)
+            except (TrackingUnavailable, TrackingRejected, *_UNREADABLE) as error:
+                self._set_aside(version.key, str(error))
+                if isinstance(error, TrackingUnavailable):
+                    return  # the next ones another time: MLflow may be away again
+
+    def _hand_over(self, key: str) -> None:
+        with TemporaryDirectory(prefix="offerline-tracking-") as folder:
+            path = Path(folder, "kept.zip")
+            try:
                 self.store.download(self.bucket, key, path)
-                try:
-                    _unpack(path, Path(folder)).deliver(self.tracker)
-                except (TrackingRejected, ValidationError, zipfile.BadZipFile, KeyError) as error:
-                    _log.warning("a tracking record is set aside", key=key, reason=str(error))
-                    self.store.put_file(self.bucket, REFUSED + key.removeprefix(WAITING), path)
+            except ObjectNotFound:
+                return  # somebody else has delivered it since the listing, or erased it
+            _unpack(path, Path(folder)).deliver(self.tracker)
+        self.store.delete(self.bucket, key)
+
+    def _set_aside(self, key: str, reason: str) -> None:
+        _log.warning("a tracking record is set aside", key=key, reason=reason)
+        aside = REFUSED + key.rpartition("/")[2]
+        with TemporaryDirectory(prefix="offerline-tracking-") as folder:
+            path = Path(folder, "kept.zip")
+            self.store.download(self.bucket, key, path)
+            self.store.put_file(self.bucket, aside, path, content_type=_CONTENT_TYPE)
+        if key != aside:
             self.store.delete(self.bucket, key)
 
-    def _waiting(self) -> list[str]:
-        """Return the keys of what waits, oldest first."""
-        return [version.key for version in self.store.list(self.bucket, WAITING)]
+    def _keys(self, prefix: str) -> list[str]:
+        """Return the keys of what lies there, oldest first."""
+        return [version.key for version in self.store.list(self.bucket, prefix)]
 
-    def _keep(self, kept: Kept) -> None:
-        label: str = kept.call
+    def _keep(self, kept: Kept[Any], prefix: str) -> None:
         if isinstance(kept, KeptVersion):
-            model, version = (xxhash.xxh3_64_hexdigest(text.encode()) for text in (kept.name, kept.digest))
-            label = f"{kept.call}-{model}-{version}"
-            same_model = [key for key in self._waiting() if f"-{kept.call}-{model}-" in key]
-            if same_model and same_model[-1].endswith(f"{label}.zip"):
+            same_model = [key for key in self._keys(prefix) if f"-{kept.call}-{_digest(kept.name)}-" in key]
+            if same_model and same_model[-1].endswith(f"{kept.label}.zip"):
                 return  # a run without a new model registers the same one, whose files may be large
-        name = f"{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}-{label}.zip"
+        name = f"{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}-{kept.label}.zip"
         with TemporaryDirectory(prefix="offerline-tracking-") as folder:
             path = Path(folder, "kept.zip")
             _pack(kept, path)
-            self.store.put_file(self.bucket, WAITING + name, path, if_absent=True, content_type="application/zip")
+            self.store.put_file(self.bucket, prefix + name, path, if_absent=True, content_type=_CONTENT_TYPE)
+
+
+def count_backlog(store: ObjectStore, bucket: str) -> Backlog:
+    """Count the records that have not arrived."""
+    waiting, set_aside = (sum(1 for _ in store.list(bucket, prefix)) for prefix in (WAITING, REFUSED))
+    return Backlog(waiting=waiting, set_aside=set_aside)
+
+
+def _follows(name: str, others: Iterable[str]) -> bool:
+    """Whether these are metrics of a run that is among the others: without it they would belong to nothing."""
+    of_run = name.removesuffix(".zip").partition("add_metrics-")[2]
+    return bool(of_run) and any(other.endswith(f"-record-{of_run}.zip") for other in others)
+
+
+def _digest(*texts: str) -> str:
+    return xxhash.xxh3_64_hexdigest("\0".join(texts).encode())
 
 
 def _dated(run: RunRecord) -> RunRecord:
@@ -158,10 +264,10 @@ def _dated(run: RunRecord) -> RunRecord:
     return replace(run, params=params, ended_at=run.ended_at or time())
 
 
-def _pack(kept: Kept, path: Path) -> None:
+def _pack(kept: Kept[Any], path: Path) -> None:
     """Write a record as a ZIP file: `record.json`, the run's files and the model's."""
     files: dict[str, bytes | Path] = {}
-    if not isinstance(kept, KeptMetrics):
+    if isinstance(kept, KeptRun | KeptVersion):
         files |= {f"run/{name}": content for name, content in kept.run.files.items()}
         kept = replace(kept, run=replace(kept.run, files={}))
     if isinstance(kept, KeptVersion):
@@ -176,12 +282,12 @@ def _pack(kept: Kept, path: Path) -> None:
                 archive.write(content, name)
 
 
-def _unpack(path: Path, folder: Path) -> Kept:
+def _unpack(path: Path, folder: Path) -> Kept[Any]:
     """Read a record; a model's files, which may be large, are put into the folder."""
     with zipfile.ZipFile(path) as archive:
-        kept = _KEPT.validate_json(archive.read("record.json"))
+        kept: Kept[Any] = _KEPT.validate_json(archive.read("record.json"))
         names = [name.partition("/") for name in archive.namelist()]
-        if not isinstance(kept, KeptMetrics):
+        if isinstance(kept, KeptRun | KeptVersion):
             files = {name: archive.read(f"run/{name}") for part, _, name in names if part == "run"}
             kept = replace(kept, run=replace(kept.run, files=files))
         if isinstance(kept, KeptVersion):

@@ -116,6 +116,13 @@ class Warehouse:
         with closing(self._connect()) as connection, _translated("the transaction"), connection.begin():
             yield Transaction(connection, self.rules)
 
+    @contextmanager
+    def alone(self, name: str) -> Iterator[None]:
+        """Keep every other process that asks for this name waiting until the block ends; see `Transaction.lock`."""
+        with self.transaction() as transaction:
+            transaction.lock(name)
+            yield
+
     def read(self, sql: str, schema: pa.Schema | None = None, **params: Any) -> pa.Table:
         """The rows of a query in a transaction of their own; see `Transaction.query`."""
         with self.transaction() as transaction:
@@ -166,7 +173,7 @@ class Warehouse:
 
     def _connect(self) -> sqlalchemy.Connection:
         def attempt() -> sqlalchemy.Connection:
-            with _translated("connecting to the warehouse"):
+            with _translated("connecting to the warehouse", connecting=True):
                 return self.engine.connect()
 
         return self.rules.patience(attempt)
@@ -232,12 +239,12 @@ class Transaction:
         Raises:
             WarehouseError: the statement cannot be run, or breaks a constraint.
         """
-        with _translated():
+        with _stated():
             return max(0, self.connection.exec_driver_sql(_pyformat(sql, params), params).rowcount)
 
     def scalar(self, sql: str, **params: Any) -> Any:
         """The first column of the first row, or None where there is no row."""
-        with _translated():
+        with _stated():
             return self.connection.exec_driver_sql(_pyformat(sql, params), params).scalar()
 
     def query(self, sql: str, schema: pa.Schema | None = None, **params: Any) -> pa.Table:
@@ -291,7 +298,7 @@ class Transaction:
 
     def _merged(self, sql: str, params: Mapping[str, Any]) -> str:
         """The statement with its values in place, for commands to which the server allows no parameters."""
-        with _translated():
+        with _stated():
             return psycopg.ClientCursor(self._driver).mogrify(_pyformat(sql, params).encode(), params)
 
     def _describe(self, sql: str, params: Mapping[str, Any]) -> pa.Schema:
@@ -330,7 +337,7 @@ def _pyformat(sql: str, params: Mapping[str, Any]) -> str:
 
 
 @contextmanager
-def _translated(what: str = "") -> Iterator[None]:
+def _translated(what: str = "", *, connecting: bool = False) -> Iterator[None]:
     """Turn what the libraries raise into our errors, with `what` in front of the message."""
     try:
         yield
@@ -338,7 +345,7 @@ def _translated(what: str = "") -> Iterator[None]:
         raise WarehouseUnavailable(f"{what}: every connection is in use: {error}") from error
     except (psycopg.Error, exc.DBAPIError) as error:
         cause = error.orig if isinstance(error, exc.DBAPIError) else error
-        kind = WarehouseUnavailable if _passes(cause) else WarehouseRejected
+        kind = WarehouseUnavailable if _passes(cause, connecting) else WarehouseRejected
         raise kind(": ".join(filter(None, [what, _explained(cause)]))) from error
     except exc.SQLAlchemyError as error:
         raise WarehouseRejected(": ".join(filter(None, [what, str(error)]))) from error
@@ -346,7 +353,17 @@ def _translated(what: str = "") -> Iterator[None]:
         raise WarehouseRejected(": ".join(filter(None, [what, str(error)]))) from error
 
 
-def _passes(error: BaseException | None) -> bool:
+@contextmanager
+def _stated() -> Iterator[None]:
+    """The same for one statement, among whose values may be text that has no bytes."""
+    with _translated():
+        try:
+            yield
+        except UnicodeError as error:
+            raise WarehouseRejected(f"a value is no text that can be stored: {error}") from error
+
+
+def _passes(error: BaseException | None, connecting: bool) -> bool:
     """Whether trying again may help."""
     if not isinstance(error, psycopg.Error):
         return False
@@ -355,7 +372,8 @@ def _passes(error: BaseException | None) -> bool:
     if not isinstance(error, psycopg.OperationalError):
         return False
     message = str(error)
-    return "FATAL" not in message or any(words in message for words in _PASSING_REFUSALS)
+    # A server that has let us in says FATAL only as it ends the connection.
+    return not connecting or "FATAL" not in message or any(words in message for words in _PASSING_REFUSALS)
 
 
 def _explained(error: BaseException | None) -> str:

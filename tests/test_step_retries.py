@@ -13,7 +13,7 @@ from orchestration.build import build_definitions
 from orchestration.jobs import CATALOGUE, INGEST
 from orchestration.refresh import Happening, _follow
 from orchestration.settings import Settings
-from orchestration.step_retries import STEP_RETRIES, RetryTransient
+from orchestration.step_retries import LONGEST_WAIT_SECONDS, STEP_RETRIES, RetryTransient
 from resources.warehouse import Warehouse
 
 AT_ONCE = RetryTransient(max_retries=2, delay=0)
@@ -92,6 +92,21 @@ def test_a_step_waits_as_long_as_the_server_says() -> None:
     outcome = Outcome(2, RateLimited("slow down", 0.01), STEP_RETRIES)
     assert outcome.result.success
     assert outcome.waits == [0.01, 0.01]
+
+
+@pytest.mark.parametrize("asked", [LONGEST_WAIT_SECONDS + 1, 86_400, 10**18, float("inf")])
+def test_a_server_that_asks_for_hours_ends_the_step_instead_of_holding_its_place(asked: float) -> None:
+    outcome = Outcome(1, RateLimited("slow down", asked), STEP_RETRIES)
+    assert (outcome.attempts, outcome.waits) == (1, [])
+    assert f"asks to be left alone for {asked / 60:.0f} minutes: slow down" in outcome.reason
+    assert "trying again cannot help" not in outcome.reason
+
+
+def test_the_longest_wait_is_waited_for() -> None:
+    try:
+        raise RateLimited("slow down", LONGEST_WAIT_SECONDS)
+    except RateLimited:
+        assert STEP_RETRIES.calculate_delay(1) == LONGEST_WAIT_SECONDS
 
 
 @pytest.mark.parametrize("attempt", [1, 2])

@@ -43,7 +43,7 @@ from assets.presentation import (
     table_metadata,
 )
 from assets.products.schema import CURRENT_PRODUCTS
-from assets.tracking import ExperimentTracker, RunRecord, TrackingUnavailable
+from assets.tracking import ExperimentTracker, RunRecord, TrackingError
 from assets.versions import code_version, table_digest
 
 CODE_VERSION = code_version("assets.clusters")
@@ -244,10 +244,10 @@ def _examples(matching: Matching, doubts: Doubts) -> dict[str, list[Explanation]
 
 
 def _tracked(context: dg.AssetExecutionContext, tracking: ExperimentTracker, record: RunRecord) -> dict[str, Any]:
-    """Record the run in MLflow; an outage is reported and does not stop the catalogue."""
+    """Record the run in MLflow; an outage or a refusal is reported and does not stop the catalogue."""
     try:
         return {"mlflow": dg.MetadataValue.url(tracking.record(record))}
-    except TrackingUnavailable as error:
+    except TrackingError as error:
         context.log.warning(str(error))
         return {"mlflow": str(error)}
 
@@ -275,7 +275,7 @@ def _register(
             run=run,
             description="Weights that score pairs of offers, learned without labels, and the statistics they go by.",
         )
-    except TrackingUnavailable as error:
+    except TrackingError as error:
         context.log.warning(str(error))
         return {"mlflow": str(error)}
     return {"registered version": version.version, "mlflow": dg.MetadataValue.url(version.link)}
@@ -365,7 +365,7 @@ def match_quality(
         try:
             link = tracking.add_metrics(EXPERIMENT, context.run.run_id, metrics)
             metadata["mlflow"] = dg.MetadataValue.url(link) if link else "no run to add the scores to"
-        except TrackingUnavailable as error:
+        except TrackingError as error:
             context.log.warning(str(error))
             metadata["mlflow"] = str(error)
     return dg.MaterializeResult(metadata=metadata)

@@ -17,7 +17,7 @@ from assets.embeddings.schema import DIMENSIONS, PRODUCT_EMBEDDINGS
 from assets.embeddings.vector_memory import keep_vectors, known_vectors
 from assets.presentation import ML_OWNERS, asset_key, column_lineage, plot, table_metadata
 from assets.products.schema import CURRENT_PRODUCTS
-from assets.tracking import ExperimentTracker, RunRecord, TrackingUnavailable
+from assets.tracking import ExperimentTracker, RunRecord, TrackingError
 from assets.versions import code_version, table_digest
 
 CODE_VERSION = code_version("assets.embeddings")
@@ -61,7 +61,7 @@ def embedding_model(
             description=f"Embeds product texts: {embedder.model_version}",
         )
         metadata |= {"registered version": version.version, "mlflow": dg.MetadataValue.url(version.link)}
-    except TrackingUnavailable as error:
+    except TrackingError as error:
         context.log.warning(str(error))
         metadata["mlflow"] = str(error)
     return dg.MaterializeResult(metadata=metadata, data_version=dg.DataVersion(embedder.model_version))

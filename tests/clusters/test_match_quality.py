@@ -13,7 +13,7 @@ from assets.clusters.assets import QUALITY_KEY, match_quality
 from assets.clusters.quality import MAX_TRUTH_BYTES, TruthError, read_truth, score_clusters
 from assets.clusters.schema import PRODUCT_CLUSTERS
 from assets.presentation import asset_key
-from assets.tracking import TrackingDelayed
+from assets.tracking import TrackingDelayed, TrackingRejected
 
 HEADER = b"source,listing_id,product_id\n"
 
@@ -113,15 +113,17 @@ class Shelf:
 
 
 class Tracker:
-    """An experiment tracker that remembers metrics, or is away."""
+    """An experiment tracker that remembers metrics, is away, or refuses."""
 
-    def __init__(self, link: str | None = "http://mlflow/run", away: bool = False) -> None:
-        self.link, self.away = link, away
+    def __init__(self, link: str | None = "http://mlflow/run", away: bool = False, refuses: bool = False) -> None:
+        self.link, self.away, self.refuses = link, away, refuses
         self.metrics: dict[str, float] = {}
 
     def add_metrics(self, experiment: str, dagster_run_id: str, metrics: dict[str, float]) -> str | None:
         if self.away:
             raise TrackingDelayed("kept for later: MLflow cannot be reached")
+        if self.refuses:
+            raise TrackingRejected("set aside: MLflow refuses the record")
         self.metrics |= metrics
         return self.link
 
@@ -167,6 +169,7 @@ def test_nothing_stops_where_there_is_no_truth_or_no_tracker() -> None:
     assert metadata_of(Shelf(), Tracker(away=True)) == {"scores": "no truth known"}
     truth = Shelf(good=HEADER + b"a,1,p\nb,1,p\n")
     assert metadata_of(truth, Tracker(away=True))["mlflow"] == "kept for later: MLflow cannot be reached"
+    assert metadata_of(truth, Tracker(refuses=True))["mlflow"] == "set aside: MLflow refuses the record"
     assert metadata_of(truth, Tracker(link=None))["mlflow"] == "no run to add the scores to"
 
 

@@ -46,9 +46,10 @@ def scripted() -> Iterator[Script]:
                 self.send_header(name, value)
             self.send_header("content-length", str(len(answer.body)))
             self.end_headers()
-            self.wfile.write(answer.body)
+            if self.command != "HEAD":
+                self.wfile.write(answer.body)
 
-        do_GET = do_POST = do_PUT = do_PATCH = handle_any
+        do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = handle_any
 
         def log_message(self, *_: object) -> None:
             pass

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from assets.embeddings.schema import PRODUCT_EMBEDDINGS
-from resources.object_store import ObjectStore
+from resources.object_store import ObjectStore, ObjectStoreDenied
 from resources.parquet_io import ParquetIOManager, ParquetRules, object_folder, regrouped
 
 pytestmark = pytest.mark.stack
@@ -245,6 +246,13 @@ def test_an_object_that_is_gone_is_named(
     message = failure(run([producer(None), reader.asset], instance, manager, selection=[reader.asset]))
     assert "room/numbers was materialised, but its object is gone" in message
     assert f"s3://{bucket}/{key}" in message
+
+
+def test_a_key_that_is_refused_is_no_outage(manager: ParquetIOManager, store: ObjectStore, bucket: str) -> None:
+    locked_out = ParquetIOManager(replace(store, secret_key="wrong"), bucket)
+    for read in (locked_out._table, locked_out._dataset):
+        with pytest.raises(ObjectStoreDenied):
+            read([f"s3://{bucket}/room/numbers/_/any.parquet"], "room/numbers")
 
 
 # -- nothing, and what is not possible --------------------------------------------------------------------------

@@ -13,6 +13,8 @@ from email.utils import formatdate
 from importlib import import_module
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import sqlalchemy
 from chat_server import chat
@@ -28,6 +30,7 @@ from orchestration.settings import Endpoints
 from resources.language_model import OpenAILanguageModel
 from resources.object_errors import ObjectStoreBusy, ObjectStoreRejected
 from resources.object_store import ObjectStore, ObjectStoreUnavailable, StoreRules
+from resources.parquet_io import ParquetIOManager
 from resources.patience import Patience, asked_wait
 from resources.pgvector_index import PgVectorIndex
 from resources.qdrant_server import QdrantServerIndex, QdrantServerRules
@@ -65,6 +68,21 @@ def write_object(url: str, patience: Patience) -> str:
     return store.put_bytes("bucket", "key", b"data", if_absent=True)
 
 
+def read_artifact(url: str, patience: Patience) -> pa.Table:
+    store = ObjectStore(url, "key", "secret", rules=StoreRules(patience=patience))
+    return ParquetIOManager(store, "bucket").read("s3://bucket/key")
+
+
+def parquet_file() -> bytes:
+    sink = pa.BufferOutputStream()
+    pq.write_table(pa.table({"n": [1]}), sink)
+    return bytes(sink.getvalue())
+
+
+def look_at_object(url: str, patience: Patience) -> int:
+    return ObjectStore(url, "key", "secret", rules=StoreRules(patience=patience)).stat("bucket", "key").size
+
+
 def list_points(url: str, patience: Patience) -> Mapping[str, str]:
     return QdrantServerIndex(url, rules=QdrantServerRules(patience=patience)).fingerprints()
 
@@ -85,10 +103,30 @@ def json_refusal(status: int, headers: Mapping[str, str]) -> Answer:
     return Answer(status, json.dumps(body).encode(), headers)
 
 
+def proxy_page(status: int, headers: Mapping[str, str]) -> Answer:
+    """What a proxy says in the server's place: a page for people, in an encoding of its own."""
+    page = "<html>Nicht verfügbar</html>".encode("latin-1")
+    return Answer(status, page, {"content-type": "text/html; charset=iso-8859-1", **headers})
+
+
 def json_answer(body: Any) -> Answer:
     return Answer(200, json.dumps(body).encode())
 
 
+#: What Qdrant's server says of a collection that has all its indexes.
+COLLECTION = {
+    "status": "green",
+    "optimizer_status": "ok",
+    "segments_count": 1,
+    "config": {
+        "params": {},
+        "hnsw_config": {"m": 16, "ef_construct": 100, "full_scan_threshold": 10000},
+        "optimizer_config": {"deleted_threshold": 0.2, "vacuum_min_vector_number": 1000, "default_segment_number": 0,
+                             "flush_interval_sec": 5},
+    },
+    "payload_schema": {name: {"data_type": kind, "points": 1}
+                       for name, kind in {"source": "keyword", "brand_key": "keyword", "price": "float"}.items()},
+}  # fmt: skip
 ADAPTERS = {
     "reading an object": Adapter(
         read_object, xml_refusal, (Answer(200, b"data", {"ETag": '"e"'}),),
@@ -98,10 +136,19 @@ ADAPTERS = {
         write_object, xml_refusal, (Answer(200, b"", {"ETag": '"e"'}),),
         ObjectStoreUnavailable, ObjectStoreBusy, ObjectStoreRejected,
     ),
+    "looking at an object": Adapter(
+        look_at_object, xml_refusal, (Answer(200, b"data", {"ETag": '"e"'}),),
+        ObjectStoreUnavailable, ObjectStoreBusy, ObjectStoreRejected,
+    ),
+    "reading an artifact": Adapter(
+        read_artifact, xml_refusal, (Answer(200, parquet_file(), {"ETag": '"e"'}),) * 2,
+        ObjectStoreUnavailable, ObjectStoreBusy, ObjectStoreRejected,
+    ),
     "Qdrant's server": Adapter(
         list_points, json_refusal,
         (
             json_answer({"result": {"exists": True}, "status": "ok", "time": 0}),
+            json_answer({"result": COLLECTION, "status": "ok", "time": 0}),
             json_answer({"result": {"points": [], "next_page_offset": None}, "status": "ok", "time": 0}),
         ),
         IndexUnavailable, IndexBusy, IndexRejected,
@@ -208,6 +255,46 @@ def test_what_stays_is_told_at_once(adapter: Adapter, server: Script, patience: 
     assert (waits, len(server.asked)) == ([], 1)
 
 
+@pytest.mark.parametrize("status", [429, 503])
+def test_a_proxy_before_the_server_is_waited_for_as_well(
+    adapter: Adapter, server: Script, patience: Patience, waits: list[float], status: int
+) -> None:
+    server.answers = [proxy_page(status, {"Retry-After": "7"}), *adapter.success]
+    adapter.call(server.url, patience)
+    assert waits == [7]
+
+
+def test_a_proxy_without_a_server_is_an_outage(
+    adapter: Adapter, server: Script, patience: Patience, waits: list[float]
+) -> None:
+    server.answers = [proxy_page(503, {})]
+    with pytest.raises(adapter.unavailable) as raised:
+        adapter.call(server.url, patience)
+    assert isinstance(raised.value, TransientFailure)
+    assert not isinstance(raised.value, RateLimited | PermanentFailure)
+    assert len(waits) == TRIES - 1
+
+
+def test_a_proxy_that_lets_nobody_through_is_told_at_once(
+    adapter: Adapter, server: Script, patience: Patience, waits: list[float]
+) -> None:
+    server.answers = [proxy_page(403, {})]
+    with pytest.raises(adapter.rejected) as raised:
+        adapter.call(server.url, patience)
+    assert isinstance(raised.value, PermanentFailure) and not isinstance(raised.value, TransientFailure)
+    assert waits == []
+
+
+@pytest.mark.parametrize("header", ["9" * 5000, "Fri, 31 Dec 99999 23:59:59 GMT", "Fri, 99 Foo 2099 99:99:99 GMT"])
+def test_a_wait_that_nobody_can_read_says_nothing(
+    adapter: Adapter, server: Script, patience: Patience, waits: list[float], header: str
+) -> None:
+    server.answers = [adapter.refusal(429, {"Retry-After": header}), *adapter.success]
+    adapter.call(server.url, patience)
+    [waited] = waits
+    assert 0 <= waited <= 0.2
+
+
 # -- MLflow, whose client tries again by itself -------------------------------------------------------------------
 
 
@@ -245,6 +332,13 @@ def test_a_key_that_mlflow_does_not_know_says_nothing_of_the_record(
     with pytest.raises(TrackingUnavailable):
         tracked()
     assert len(server.asked) == 1
+
+
+def test_an_address_where_no_mlflow_is_says_nothing_of_the_record(server: Script, tracked: Callable[[], str]) -> None:
+    for status in (200, 404, 405):
+        server.answers = [proxy_page(status, {})]
+        with pytest.raises(TrackingUnavailable):
+            tracked()
 
 
 def test_an_mlflow_that_is_away_is_told_after_some_tries(
@@ -323,12 +417,21 @@ def test_pauses_grow_exponentially_to_a_limit_with_jitter(tries: int, longest: f
     assert len(set(waits)) == len(waits), "no two callers come back at the same moment"
 
 
-@given(st.integers(0, 3), st.floats(0, 120))
+@given(st.integers(0, 3), st.floats(1, 120))
 def test_a_wait_that_was_asked_for_is_kept_exactly(times: int, asked: float) -> None:
     waits: list[float] = []
     patience = Patience(tries=4, sleep=waits.append)
     assert patience(failing(times, RateLimited("slow down", asked))) == times + 1
     assert waits == [asked] * times
+
+
+@given(st.integers(1, 11), st.floats(0, 5))
+def test_who_asks_for_no_wait_gets_the_pauses_that_others_get(times: int, asked: float) -> None:
+    """A date by a clock that is behind is a moment that is past."""
+    waits: list[float] = []
+    Patience(tries=12, longest_pause_seconds=5, sleep=waits.append)(failing(times, RateLimited("slow down", asked)))
+    assert all(asked <= waited <= max(asked, min(5, 0.1 * 2**number)) for number, waited in enumerate(waits))
+    assert asked or len(set(waits)) == times > 0 == waits.count(0)
 
 
 def test_only_what_passes_is_tried_again() -> None:
@@ -340,7 +443,8 @@ def test_only_what_passes_is_tried_again() -> None:
 
 
 @pytest.mark.parametrize(
-    ("header", "seconds"), [("0", 0), ("120", 120), (None, None), ("", None), ("soon", None), ("-5", None)]
+    ("header", "seconds"),
+    [("0", 0), ("120", 120), (None, None), ("", None), ("soon", None), ("-5", None), ("86400", 86400)],
 )
 def test_a_header_asks_for_seconds_or_says_nothing(header: str | None, seconds: float | None) -> None:
     assert asked_wait(header) == seconds

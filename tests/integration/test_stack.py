@@ -23,6 +23,8 @@ from orchestration import cli_stack
 from orchestration.settings import Endpoints, Settings, endpoints
 from orchestration.stack import Stack, StackError
 from orchestration.supervision import MARKER, MissingDependency, Supervisor
+from resources.object_store import ObjectStore
+from resources.tracking_outbox import REFUSED, WAITING
 
 pytestmark = pytest.mark.stack
 
@@ -271,10 +273,30 @@ def test_the_pages_answer_and_end_with_the_stack(servers: Stack, monkeypatch: py
     assert processes_of(servers.settings.home) == []
 
 
+def test_status_says_what_has_not_arrived_in_mlflow(servers: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    where = servers.start("services")
+    monkeypatch.setenv("OFFERLINE_HOME", str(servers.settings.home))
+    assert "Records that" not in command_line("status").output
+    store = ObjectStore(where.s3_endpoint, where.s3_access_key, where.s3_secret_key, where.s3_region)
+    store.ensure_bucket(where.artifacts_bucket)
+    for key in (f"{WAITING}1.zip", f"{WAITING}2.zip", f"{REFUSED}0.zip"):
+        store.put_bytes(where.artifacts_bucket, key, b"")
+    shown = command_line("status").output
+    assert "Records that wait for MLflow: 2" in shown
+    assert "Records that MLflow has refused: 1" in shown
+    servers.stop()
+    assert "Records that" not in command_line("status").output
+
+
 def test_status_before_the_first_start_is_no_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OFFERLINE_HOME", str(tmp_path / "never"))
     assert {server["state"] for server in json.loads(command_line("status", "--json").output)} == {"stopped"}
     assert "Nothing was running" in command_line("down").output
+    monkeypatch.setenv("OFFERLINE_S3_ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setenv("OFFERLINE_S3_ACCESS_KEY", "a")
+    monkeypatch.setenv("OFFERLINE_S3_SECRET_KEY", "b")
+    outcome = command_line("status")
+    assert (outcome.exit_code, "external" in outcome.output) == (0, True)
 
 
 def command_line(*words: str):  # type: ignore[no-untyped-def]

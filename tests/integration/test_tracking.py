@@ -157,6 +157,41 @@ def test_models_of_other_names_have_versions_of_their_own(tracking: MlflowTracki
         assert tracking.register(name, "same-digest", {"m.json": b"{}"}, run=run, description="").version == 1
 
 
+def test_a_late_record_does_not_set_the_champion_back(tracking: MlflowTracking) -> None:
+    def register(digest: str, used: float) -> int:
+        run = RunRecord(experiment="models", name=digest, dagster_run_id="d", ended_at=used)
+        return tracking.register("late", digest, {"m.json": b"{}"}, run=run, description="").version
+
+    assert [register("v1", 1e9), register("v2", 2e9), register("v1", 1e9), register("v0", 1.5e9)] == [1, 2, 1, 3]
+    assert tracking.champion("late") == (2, "v2")
+    assert register("v0", 2.5e9) == 3
+    assert tracking.champion("late") == (3, "v0")
+
+
+def test_an_experiment_that_somebody_deleted_takes_runs_again(tracking: MlflowTracking) -> None:
+    run = replace(RUN, experiment="tidied-away")
+    first = run_of(tracking.record(run), tracking)
+    tracking.client.delete_experiment(first.info.experiment_id)
+    second = run_of(tracking.record(replace(run, dagster_run_id="dagster-2")), tracking)
+    assert second.info.experiment_id == first.info.experiment_id
+    assert run_of(f"/{first.info.run_id}", tracking).info.lifecycle_stage == "active"
+    tracking.client.delete_experiment(first.info.experiment_id)
+    assert tracking.add_metrics(run.experiment, "dagster-2", {"f1": 1.0}) is not None
+
+
+FOLDERS = ["x" * 251, "x" * 250 + "y", "..", "../..", ".", "/", "a/./b", "a\n?", "größe 😀", ""]
+
+
+def test_a_metric_may_be_named_after_any_folder(tracking: MlflowTracking) -> None:
+    metrics = {f"{folder}_f1": number / 8 for number, folder in enumerate(FOLDERS)}
+    link = tracking.record(replace(RUN, experiment="folders", metrics=metrics))
+    assert tracking.add_metrics("folders", RUN.dagster_run_id, {f"{folder}_f2": 1.0 for folder in FOLDERS}) == link
+    written = run_of(link, tracking).data.metrics
+    assert sorted(value for name, value in written.items() if name.endswith("_f1")) == sorted(metrics.values())
+    assert len([name for name in written if name.endswith("_f2")]) == len(FOLDERS)
+    assert {"größe __f1", "_f1"} <= written.keys(), "what can be kept is kept"
+
+
 def closed_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

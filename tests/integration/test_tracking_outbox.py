@@ -2,10 +2,15 @@
 
 import io
 import json
+import threading
 import uuid
 import zipfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, suppress
+from dataclasses import dataclass, field, fields, replace
+from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,11 +21,12 @@ import pytest
 from sqlalchemy.engine import make_url
 
 from assets.embeddings.assets import embedding_model
-from assets.tracking import Dataset, RunRecord, TrackingDelayed, TrackingRejected
+from assets.tracking import Dataset, RunRecord, TrackingDelayed, TrackingRejected, TrackingUnavailable
 from orchestration.settings import Endpoints, dagster_environment
 from resources.object_store import ObjectStore
 from resources.tracking import DAGSTER_RUN_TAG, MlflowTracking
-from resources.tracking_outbox import REFUSED, WAITING, TrackingOutbox
+from resources.tracking_outbox import REFUSED, WAITING, Backlog, TrackingOutbox, count_backlog
+from resources.warehouse import Warehouse
 
 pytestmark = [pytest.mark.stack, pytest.mark.laws, pytest.mark.filterwarnings("ignore::Warning")]
 
@@ -252,10 +258,125 @@ def test_a_stage_says_that_its_record_is_kept_and_goes_on(tracking: Tracking, we
 # -- what is not MLflow's being away ------------------------------------------------------------------------------
 
 
+@dataclass(frozen=True)
+class Fussy(MlflowTracking):
+    """A real MLflow that raises what it is told to, by the Dagster run whose record it should take."""
+
+    faults: dict[str, Exception] = field(default_factory=dict)
+    meanwhile: Callable[[], object] = lambda: None
+
+    def record(self, run: RunRecord) -> str:
+        if run.dagster_run_id in self.faults:
+            raise self.faults[run.dagster_run_id]
+        self.meanwhile()
+        return super().record(run)
+
+
+def fussy(tracking: Tracking, **changes: Any) -> TrackingOutbox:
+    present = {part.name: getattr(tracking.present, part.name) for part in fields(tracking.present)}
+    return replace(tracking.up, tracker=Fussy(**present, **changes))
+
+
 def test_a_mistake_is_told_at_once_and_does_not_wait(tracking: Tracking, run: RunRecord) -> None:
-    with pytest.raises(TrackingRejected):
+    with pytest.raises(TrackingRejected, match=r"^set aside: MLflow refuses"):
         tracking.up.record(replace(run, params={"a name: with \x00 in it?": 1}))
+    assert tracking.keys() == []
+    assert len(tracking.keys(REFUSED)) == 1, "nor is it lost"
+
+
+def test_what_is_refused_is_tried_again_some_time_with_what_follows_it(tracking: Tracking, run: RunRecord) -> None:
+    faults: dict[str, Exception] = {"dagster-1": TrackingRejected("MLflow refuses the record: too long")}
+    outbox = fussy(tracking, faults=faults)
+    with pytest.raises(TrackingRejected):
+        outbox.record(run)
+    with pytest.raises(TrackingDelayed, match=r"the run that it belongs to waits"):
+        outbox.add_metrics(run.experiment, "dagster-1", {"f1": 0.5})
+    assert count_backlog(tracking.store, tracking.bucket) == Backlog(waiting=1, set_aside=1)
+    for _ in range(2):
+        replace(outbox, again_after=timedelta(0)).record(replace(run, dagster_run_id="dagster-2"))
+        assert count_backlog(tracking.store, tracking.bucket) == Backlog(waiting=0, set_aside=2)
+    faults.clear()
+    outbox.record(replace(run, dagster_run_id="dagster-2"))
+    assert len(tracking.keys(REFUSED)) == 2, "it rests for a day"
+    replace(outbox, again_after=timedelta(0)).record(replace(run, dagster_run_id="dagster-2"))
     assert tracking.keys("") == []
+    arrived = {found.data.tags[DAGSTER_RUN_TAG]: found.data.metrics for found in tracking.runs(run.experiment)}
+    assert arrived["dagster-1"] == {"clusters": 2.0, "share": 0.1, "f1": 0.5}
+    assert "f1" not in arrived["dagster-2"]
+
+
+def test_a_record_that_mlflow_fails_over_holds_up_no_other(tracking: Tracking, run: RunRecord) -> None:
+    outbox = fussy(tracking, faults={"dagster-1": TrackingUnavailable("MLflow cannot take the record now")})
+    with pytest.raises(TrackingDelayed):
+        outbox.record(run)
+    with pytest.raises(TrackingDelayed):
+        tracking.down.record(replace(run, dagster_run_id="dagster-2"))
+    outbox.record(replace(run, dagster_run_id="dagster-3"))
+    assert count_backlog(tracking.store, tracking.bucket) == Backlog(waiting=0, set_aside=1)
+    assert {found.data.tags[DAGSTER_RUN_TAG] for found in tracking.runs(run.experiment)} == {"dagster-2", "dagster-3"}
+
+
+def test_a_number_that_is_not_finite_waits_like_any_other(tracking: Tracking, run: RunRecord) -> None:
+    odd = {"none": float("nan"), "all": float("inf"), "less": float("-inf")}
+    with pytest.raises(TrackingDelayed):
+        tracking.down.record(replace(run, metrics=odd))
+    tracking.up.record(replace(run, metrics=odd, dagster_run_id="dagster-2"))
+    assert tracking.keys("") == []
+    arrived, direct = (found.data.metrics for found in tracking.runs(run.experiment))
+    assert repr(arrived) == repr(direct)
+    assert arrived.keys() == odd.keys()
+
+
+# -- two deliverers at once ---------------------------------------------------------------------------------------
+
+
+def test_what_another_has_delivered_meanwhile_is_delivered(tracking: Tracking, run: RunRecord) -> None:
+    for number in range(3):
+        with pytest.raises(TrackingDelayed):
+            tracking.down.record(replace(run, dagster_run_id=f"run-{number}"))
+    other = iter([lambda: tracking.up.add_metrics(f"{run.experiment}-other", "x", {"a": 1.0})])
+    slow = fussy(tracking, meanwhile=lambda: next(other, lambda: None)())
+    slow.record(replace(run, dagster_run_id="run-3"))
+    assert tracking.keys("") == []
+    runs = [found.data.tags[DAGSTER_RUN_TAG] for found in tracking.runs(run.experiment)]
+    assert sorted(runs) == ["run-0", "run-1", "run-2", "run-3"]
+
+
+def test_one_delivers_at_a_time(
+    tracking: Tracking, run: RunRecord, new_warehouse: Callable[[str], AbstractContextManager[Warehouse]]
+) -> None:
+    with pytest.raises(TrackingDelayed):
+        tracking.down.record(run)
+    both = threading.Barrier(2)
+
+    def meet() -> None:
+        with suppress(threading.BrokenBarrierError):
+            both.wait(1)
+
+    with new_warehouse("outbox") as warehouse, ThreadPoolExecutor(2) as pool:
+        outboxes = [
+            replace(fussy(tracking, meanwhile=meet), alone=partial(warehouse.alone, "tracking")) for _ in range(2)
+        ]
+        for done in [pool.submit(outbox.record, run) for outbox in outboxes]:
+            done.result()
+    assert both.broken, "they never were at it together"
+    assert len(tracking.runs(run.experiment)) == 1
+    assert tracking.keys("") == []
+
+
+def test_a_version_that_arrives_late_is_not_the_one_in_use(tracking: Tracking, run: RunRecord) -> None:
+    name = f"matcher-{uuid.uuid4().hex[:8]}"
+    with pytest.raises(TrackingDelayed):
+        tracking.down.register(name, "v1", {"m.json": b"{}"}, run=run, description="Matches.")
+    [key] = tracking.keys()
+    late = tracking.store.get_bytes(tracking.bucket, key)
+    for digest in ("v2", "v2"):
+        tracking.up.register(name, digest, {"m.json": b"{}"}, run=replace(run, name=digest), description="Matches.")
+        assert tracking.present.champion(name) == (2, "v2")
+        tracking.store.put_bytes(tracking.bucket, key, late)
+    tracking.up.add_metrics(run.experiment, "x", {"a": 1.0})
+    assert tracking.keys("") == []
+    assert tracking.present.champion(name) == (2, "v2")
 
 
 def test_what_is_refused_in_the_end_is_set_aside_and_hinders_nothing(tracking: Tracking, run: RunRecord) -> None:

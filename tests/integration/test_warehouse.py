@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 
 import numpy as np
+import psycopg
 import pyarrow as pa
 import pytest
 import sqlalchemy
@@ -23,7 +24,14 @@ from assets.summaries.schema import CLUSTER_SUMMARIES, GOLDEN_RECORDS
 from orchestration.settings import Endpoints
 from resources import arrow_copy
 from resources.patience import Patience
-from resources.warehouse import Warehouse, WarehouseError, WarehouseRules, WarehouseUnavailable
+from resources.warehouse import (
+    Warehouse,
+    WarehouseError,
+    WarehouseRejected,
+    WarehouseRules,
+    WarehouseUnavailable,
+    _translated,
+)
 
 pytestmark = pytest.mark.stack
 
@@ -384,6 +392,27 @@ def test_a_lost_connection_is_passing_and_leaves_no_trace(warehouse: Warehouse) 
         transaction.stage("rows", pa.table({"a": ["x" * 1000] * 1000}))
     with warehouse.transaction() as transaction:
         assert transaction.scalar("SELECT to_regclass('catalog.lost')") is None
+
+
+def test_a_server_that_says_why_it_goes_away_is_no_refusal() -> None:
+    """The words arrive with or without a code, as the network has it."""
+    words = "sending copy data failed: FATAL:  terminating connection due to administrator command"
+    with pytest.raises(WarehouseUnavailable, match=r"table 'a': .*terminating"), _translated("table 'a'"):
+        raise psycopg.OperationalError(words)
+    refused = 'connection failed: FATAL:  role "nobody" is not permitted to log in'
+    with pytest.raises(WarehouseRejected, match="not permitted"), _translated(connecting=True):
+        raise psycopg.OperationalError(refused)
+
+
+@pytest.mark.parametrize("ask", ["execute", "scalar", "query"])
+def test_a_value_that_is_no_text_is_refused(warehouse: Warehouse, ask: str) -> None:
+    with pytest.raises(WarehouseRejected, match="no text that can be stored"), warehouse.transaction() as transaction:
+        getattr(transaction, ask)("SELECT :value::text AS value", value="b\udcff")
+
+
+def test_a_mistake_of_the_caller_stays_one(warehouse: Warehouse) -> None:
+    with pytest.raises(UnicodeDecodeError), warehouse.transaction():
+        b"\xff".decode()
 
 
 def test_a_lock_is_held_until_its_transaction_ends(warehouse: Warehouse) -> None:

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from assets.listings.feeds import FeedContract, FeedUnreadable
-from assets.listings.readers import BrokenRow, ReadLimits, Row, read_rows
+from assets.listings.readers import BrokenRow, ReadLimits, Row, merchant, read_rows
 
 PLAIN_FIELDS = [
     {"listing_id": "1", "title": "Kettle, 1.7 l", "price": "29.90", "colour": "red"},
@@ -285,6 +285,28 @@ class TestGoogleMerchant:
     def test_marked_encodings(self, encoding: str) -> None:
         data = RSS.decode().replace('<?xml version="1.0"?>', "").strip().encode(encoding)
         assert len(fields_of(data, "google_merchant")) == 2
+
+    @pytest.mark.parametrize("encoding", ["nonsense", "utf-7", "shift_jis", "rot13", "idna", "punycode"])
+    def test_an_encoding_that_no_parser_knows(self, encoding: str) -> None:
+        data = f'<?xml version="1.0" encoding="{encoding}"?><rss/>'.encode()
+        with pytest.raises(FeedUnreadable, match="expected XML in a known encoding"):
+            rows_of(data, "google_merchant")
+
+    @pytest.mark.parametrize("mistake", [IndexError, ValueError])
+    @pytest.mark.parametrize("where", ["startElement", "characters", "endElement"])
+    def test_a_mistake_of_ours_is_not_the_shops(
+        self, where: str, mistake: type[Exception], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        taken = getattr(merchant._Items, where)
+
+        def mistaken(items: merchant._Items, *given: Any) -> None:
+            taken(items, *given)
+            raise mistake("ours")
+
+        monkeypatch.setattr(merchant._Items, where, mistaken)
+        with pytest.raises(mistake, match=r"^ours$") as raised:
+            rows_of(RSS, "google_merchant")
+        assert not isinstance(raised.value, FeedUnreadable)
 
     def test_table(self) -> None:
         data = b"ID\tTitle\tImage Link\tadditional_image_link\tadditional_image_link\n1\ta\tp\tx\ty\n"

@@ -80,9 +80,9 @@ def _read_xml(content: io.BufferedReader, name: str, limits: ReadLimits) -> Iter
     except _NotAFeed as error:
         raise FeedUnreadable(name, str(error), position=f"before byte {given}") from error
     except (LookupError, ValueError) as error:
-        if isinstance(error, FeedUnreadable):
+        if items.begun or isinstance(error, FeedUnreadable):
             raise
-        # The encoding in the XML declaration is one that Python or expat does not know.
+        # The encoding in the XML declaration, which comes before all else, is one that Python or expat does not know.
         raise FeedUnreadable(
             name, f"expected XML in a known encoding; {error}", position=f"before byte {given}"
         ) from error
@@ -121,6 +121,7 @@ class _Items(ContentHandler):
 
     def __init__(self, limits: ReadLimits) -> None:
         super().__init__()
+        self.begun = False
         self.stirred = False
         self._limits = limits
         self._done: list[Found] = []
@@ -138,7 +139,7 @@ class _Items(ContentHandler):
         return done
 
     def startElement(self, name: str, attrs: AttributesImpl) -> None:
-        self.stirred = True
+        self.begun = self.stirred = True
         self._depth += 1
         if self._depth == 1 and name not in _ROOTS:
             raise _NotAFeed(f"the root element is <{name[:80]}>; expected <rss> or <feed>")
