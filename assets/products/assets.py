@@ -79,7 +79,7 @@ def clean_batch(
     """Clean one batch, whatever came before it; of one whose rejected rows are replayed, only what is new or meant."""
     batch = batch_book.batch(context.partition_key)
     brands = lexicon_of(listings)
-    if batch.replayed and batch.artifacts is not None:
+    if batch.replayed is not None and batch.artifacts is not None:
         before = Cleaned(
             batch_archive.read(batch.artifacts.cleaned_products), batch_archive.read(batch.artifacts.rejected_products)
         )
