@@ -83,7 +83,8 @@ def clean_batch(
         before = Cleaned(
             batch_archive.read(batch.artifacts.cleaned_products), batch_archive.read(batch.artifacts.rejected_products)
         )
-        cleaned = clean_again(listings, before, batch.replayed, rules=CleaningRules(), brands=brands)
+        earlier = batch_archive.read(batch.artifacts.raw_listings)
+        cleaned = clean_again(listings, earlier, before, batch.replayed, rules=CleaningRules(), brands=brands)
     else:
         cleaned = clean_listings(listings, rules=CleaningRules(), brands=brands)
     yield dg.Output(
