@@ -70,9 +70,8 @@ def apply_batch(
         artifacts: The tables that were made of it.
         run_id: The run that applies it.
     """
-    content = "-".join(
-        table_digest(archive.read(name)) for name in (artifacts.raw_listings, artifacts.cleaned_products)
-    )
+    tables = (table_digest(archive.read(name)) for name in (artifacts.raw_listings, artifacts.cleaned_products))
+    content = "-".join(("snapshot" if batch.is_snapshot else "delta", *tables))
     with catalogue.transaction() as transaction:
         transaction.lock(f"source {batch.source}")
         transaction.execute(sql("hold_batch"), batch_key=batch.batch_key)

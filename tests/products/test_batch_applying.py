@@ -83,7 +83,7 @@ class Landing:
 
     def __init__(self) -> None:
         self.objects: dict[str, ObjectVersion] = {}
-        self.currency = "EUR"
+        self.currency, self.mode = "EUR", "snapshot"
         for source in SOURCES:
             self.put(f"{source}/feeds.yaml", "contracts", START)
 
@@ -95,7 +95,7 @@ class Landing:
 
     def read(self, object_key: str, at_most: int) -> bytes:
         feed = {"source": object_key.partition("/")[0], "format": "csv", "currency": self.currency}
-        feeds = [{**feed, "path": SNAPSHOT}, {**feed, "path": DELTA, "mode": "delta"}]
+        feeds = [{**feed, "path": SNAPSHOT, "mode": self.mode}, {**feed, "path": DELTA, "mode": "delta"}]
         return json.dumps({"feeds": feeds}).encode()
 
 
@@ -120,9 +120,6 @@ class Shops:
         self.landing.put(key, etag, START + timedelta(hours=hour))
         self.look()
         return self.book.batch(batch_key_of(source, path, etag))
-
-    def correct_contracts(self, currency: str) -> None:
-        self.landing.currency = currency
 
     def look(self) -> tuple[str, ...]:
         """Let the landing sensor look, and return the batches that wait for a run."""
@@ -707,6 +704,16 @@ def test_a_snapshot_that_would_delist_too_much_is_held(
     assert len(shops.current()) == 10, "nothing is delisted by looking"
 
 
+def test_a_feed_that_was_no_snapshot_after_all_lists_again_what_its_newest_one_lacked(shops: Shops) -> None:
+    shops.deliver(1, TEN)
+    shops.deliver(2, some(9))
+    shops.landing.mode = "delta"
+    (batch_key,) = shops.look()
+    assert shops.apply(shops.book.batch(batch_key), some(9)).listings == {"relisted": 1}
+    assert len(shops.current()) == 10
+    assert shops.apply(shops.book.batch(batch_key), some(9)) == Applied(), "it is the same again"
+
+
 def test_a_first_snapshot_and_one_that_is_late_are_not_held(shops: Shops) -> None:
     assert not shops.guard(1, some(2))[1].is_held
     shops.deliver(2, TEN)
@@ -798,7 +805,7 @@ def test_a_snapshot_that_is_read_again_is_compared_with_what_it_was(shops: Shops
     batch_key, _ = shops.guard(2, some(2))
     shops.book.accept(batch_key)
     shops.apply(shops.book.batch(batch_key), some(2))
-    shops.correct_contracts("USD")
+    shops.landing.currency = "USD"
     assert shops.look() == (batch_key,)
     rules = SnapshotRules()
     read_again = shops.book.batch(batch_key)
@@ -812,7 +819,7 @@ def test_a_snapshot_that_is_read_again_is_compared_with_what_it_was(shops: Shops
 def test_a_contract_that_is_corrected_while_a_run_reads_by_the_one_before_is_not_lost(shops: Shops) -> None:
     batch = shops.write_down(1, TEN)
     assert shops.book.claim([batch.batch_key]) == [batch.batch_key]
-    shops.correct_contracts("USD")
+    shops.landing.currency = "USD"
     assert shops.look() == (), "no second run beside the first one"
     shops.apply(batch, TEN)
     assert len(shops.current()) == 10
@@ -830,7 +837,7 @@ def test_what_was_put_aside_by_the_contract_before_is_tried_by_the_corrected_one
 ) -> None:
     batch = shops.write_down(1, TEN)
     assert shops.book.claim([batch.batch_key]) == [batch.batch_key]
-    shops.correct_contracts("USD")
+    shops.landing.currency = "USD"
     assert shops.look() == ()
     put_aside(shops.book, batch.batch_key, "no title in any row", read_by=batch.contract_digest)
     assert shops.look() == (batch.batch_key,)

@@ -27,6 +27,8 @@ UPDATE catalog.batches SET replayed = NULL WHERE replayed = '{}';
 COMMENT ON COLUMN catalog.batches.replayed IS
     'Reasons whose rejected rows are to be taken through again when the batch runs next, all others staying what they '
     'became (empty: all of them); null: all that was delivered is read.';
+COMMENT ON COLUMN catalog.batches.content_digest IS
+    'Mode, and hash of the listings and products, that the catalogue was made from.';
 COMMENT ON COLUMN catalog.batches.artifacts IS
     'JSON object: table -> artifact that the catalogue was made from, e.g. of `cleaned_products`, how many exact '
     'repeats there were beside them, and the hash of the contract they were read by; null until it was.';
