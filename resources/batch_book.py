@@ -286,13 +286,13 @@ class PostgresBatchBook:
     def newest_batches(self) -> list[dict[str, Any]]:
         """Return the newest delivery of every feed: source, feed path, batch key, contract, time, whether refused.
 
-        What was rolled back counts as never delivered.
+        What was rolled back, or overwritten before it was read, counts as never delivered.
         """
         rows: list[dict[str, Any]] = self.warehouse.read(
             "SELECT DISTINCT ON (d.source, d.feed_path) d.source, d.feed_path, d.batch_key, b.contract_digest, "
             "d.last_modified AS delivered_at, b.state = 'failed' AS refused "
             "FROM catalog.deliveries d JOIN catalog.batches b USING (batch_key) "
-            "WHERE d.bucket = :bucket AND d.state <> 'rolled_back' "
+            "WHERE d.bucket = :bucket AND d.state NOT IN ('rolled_back', 'superseded') "
             "ORDER BY d.source, d.feed_path, d.last_modified DESC, d.delivery_id DESC",
             NEWEST,
             bucket=self.bucket,

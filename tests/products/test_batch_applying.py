@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from time import sleep
 from typing import Any, cast
 
 import pyarrow as pa
@@ -461,6 +462,29 @@ def test_bytes_that_repeat_what_waits_come_in_with_it(shops: Shops) -> None:
     shops.apply(batch, A)
     shops.deliver(2, B)
     assert shops.current() == {"1": ("Kettle A", "Kettle A")}
+
+
+def test_bytes_that_repeat_what_is_being_applied_come_in_with_it(shops: Shops) -> None:
+    batch = shops.write_down(1, A)
+    with ThreadPoolExecutor(1) as pool:
+        with shops.warehouse.transaction() as applying:
+            applying.execute(sql("assets.products", "hold_batch"), batch_key=batch.batch_key)
+            applying.execute(sql("assets.products", "close_deliveries"), batch_key=batch.batch_key, run_id="run-1")
+            repeat = pool.submit(shops.write_down, 3, A)
+            while not repeat.done() and not shops.rows("SELECT pid FROM pg_locks WHERE NOT granted"):
+                sleep(0.01)
+            assert not repeat.done()
+        repeat.result(timeout=60)
+    found = shops.rows("SELECT state, run_id FROM catalog.deliveries ORDER BY last_modified")
+    assert found == [{"state": "ingested", "run_id": "run-1"}, {"state": "repeated", "run_id": "run-1"}]
+
+
+def test_a_batch_that_a_run_is_taking_in_is_not_replayed_beside_it(shops: Shops) -> None:
+    batch = shops.write_down(1, A)
+    assert shops.book.claim([batch.batch_key]) == [batch.batch_key]
+    shops.book.replay(batch.batch_key, ["missing_field"])
+    assert shops.book.batch(batch.batch_key).replayed is None
+    assert shops.look() == ()
 
 
 def test_a_listing_that_left_comes_back_where_another_feed_had_taken_it_over_before(shops: Shops) -> None:

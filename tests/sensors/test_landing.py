@@ -273,6 +273,19 @@ def test_what_was_overwritten_before_it_was_read_is_written_off_and_what_was_rea
     assert dict(stands(book)) == {batch_key: "applied", newer: "superseded", newest: "pending"}
 
 
+def test_what_was_never_read_is_not_the_newest_delivery_that_later_ones_repeat(
+    zone: LandingBucket, book: PostgresBatchBook, instance: dg.DagsterInstance
+) -> None:
+    zone.deliver_bytes(OFFERS, "shops/offers.csv")
+    (never_read,) = look(zone, book).waiting
+    zone.deliver_bytes(OFFERS + b"2,Toaster\n", "shops/offers.csv")
+    (wrong,) = tick(zone, book, instance)
+    roll_back(book, wrong)
+    sleep(1.1)  # the store tells times of delivery apart by the second
+    zone.deliver_bytes(OFFERS, "shops/offers.csv")
+    assert tick(zone, book, instance) == [never_read]
+
+
 def stands(book: PostgresBatchBook) -> list[tuple[str, str]]:
     return [(row["batch_key"], row["state"]) for row in book.newest(99)]
 
