@@ -20,21 +20,36 @@ def listing_digest(listing_id: str) -> str:
     return xxhash.xxh3_128_hexdigest(listing_id.encode())
 
 
+#: By what the metadata of a batch's accepted rows says how many rows beside them were exact repeats.
+REPEATS = "exact repeats"
+#: By what it says which contract they were judged by.
+CONTRACT_DIGEST = "contract"
 #: One partition per batch, added when it is delivered; never one per listing.
 BATCHES = dg.DynamicPartitionsDefinition(name="batches")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BatchArtifacts:
-    """The names of the four tables that were made of a batch, each of which never changes."""
+    """What was made of a batch, which never changes.
+
+    Attributes:
+        raw_listings: Name of the table of accepted rows.
+        rejected_listings: Of rejected rows.
+        cleaned_products: Of listings that became products.
+        rejected_products: Of listings that did not.
+        repeats: Rows beside these that only said again what an accepted one says; None where nobody wrote it down.
+        contract_digest: By which contract the rows were judged; None where nobody wrote it down.
+    """
 
     raw_listings: str
     rejected_listings: str
     cleaned_products: str
     rejected_products: str
+    repeats: int | None = None
+    contract_digest: str | None = None
 
     def to_json(self) -> str:
-        """Return a JSON object: table -> name."""
+        """Return a JSON object: attribute -> value."""
         return json.dumps(asdict(self), sort_keys=True)
 
     @classmethod
@@ -55,9 +70,11 @@ class Batch:
         etag: Version of the object; reading another one is an error.
         delivered_at: When the source delivered it last.
         contract: The contract as declared, as JSON values.
+        contract_digest: By what that contract is told from another.
         is_accepted: Whether somebody wants it applied, however much it delists.
         artifacts: What the catalogue was made from; None until it was.
-        replayed: Reasons whose rejected rows alone are to be taken through again; none: all that was delivered.
+        replayed: Reasons whose rejected rows alone are to be taken through again, all others staying what they became;
+            None: all that was delivered is read.
     """
 
     batch_key: str
@@ -67,9 +84,10 @@ class Batch:
     etag: str
     delivered_at: datetime
     contract: Mapping[str, Any]
+    contract_digest: str
     is_accepted: bool = False
     artifacts: BatchArtifacts | None = None
-    replayed: frozenset[str] = frozenset()
+    replayed: frozenset[str] | None = None
 
     @property
     def is_snapshot(self) -> bool:
@@ -107,12 +125,19 @@ class BatchBook(Protocol):
         """Return the digests of the source's listings that were erased (see `listing_digest`)."""
         ...
 
-    def refuse(self, batch_key: str, reason: str) -> None:
-        """Write down that the batch can never be taken in as it is, and why; it is not tried again."""
+    def refuse(self, batch_key: str, reason: str, *, read_by: str | None = None) -> None:
+        """Write down that the batch cannot be taken in as it is, and why; it is not tried again.
+
+        One whose rejected rows only were to be taken through again stays what it was. Where another contract has come
+        since the one of the digest `read_by`, the batch is tried again by that.
+        """
         ...
 
-    def hold(self, batch_key: str, reason: str) -> None:
-        """Write down that the batch waits for somebody to accept it, and why; it is not tried again before."""
+    def hold(self, batch_key: str, reason: str, *, read_by: str | None = None) -> None:
+        """Write down that the batch waits for somebody to accept it, and why; it is not tried again before.
+
+        Where another contract has come since the one of the digest `read_by`, the batch is tried again by that.
+        """
         ...
 
 

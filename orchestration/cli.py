@@ -92,7 +92,7 @@ def land(
 def accept(
     batch: Annotated[str, typer.Argument(help="The batch, as the failed check or the rollback names it.")],
 ) -> None:
-    """Let a batch be applied that is held, because it delists much of its feed, or that was rolled back.
+    """Let a batch be applied that is held, because it delists much of its feed, or that was rolled back or given up.
 
     The landing sensor (`offerline up`) takes it in within a minute; `offerline run` does it at once. It takes its place
     by the time of its delivery: what came after it still comes after it.

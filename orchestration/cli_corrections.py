@@ -127,7 +127,8 @@ def rollback(
     """Take a delivery back: the catalogue becomes what it would be had that batch never come.
 
     Its listings, their history, and whatever was made of them are those of the other deliveries of its shop. The batch
-    stays out, also when its contract changes, until it is delivered again or taken back in with `offerline accept`.
+    stays out, also when its contract changes and when `offerline run FOLDER` finds the same file again, until the shop
+    uploads it anew or it is taken back in with `offerline accept`.
     Ends with exit code 1 when a run or a blocking check failed.
     """
     from orchestration.rollback import roll_back_batch

@@ -13,19 +13,18 @@ import pyarrow as pa
 
 from assets.batches import BatchArchive, BatchArtifacts
 from assets.catalogue import Catalogue
-from orchestration.report import CURRENT_BATCHES_SQL
 from orchestration.settings import UserError
 from resources.batch_book import PostgresBatchBook
 from resources.landing_zone import LandingBucket
 from sensors.landing import declared_feeds, look, terms
 
 REJECTING = pa.schema([(name, pa.string()) for name in ("batch_key", "source", "feed_path", "object_key", "artifacts")])
-_REJECTING_SQL = f"""
+_REJECTING_SQL = """
 SELECT batch_key, source, feed_path, object_key, artifacts::text AS artifacts
-FROM ({CURRENT_BATCHES_SQL}) current_batches
+FROM catalog.current_batches
 WHERE rows_rejected + products_rejected > 0 AND artifacts IS NOT NULL
 ORDER BY delivered_at, batch_key
-"""  # noqa: S608
+"""
 #: Table of rejections -> what a row of it is called.
 TABLES = {"rejected_listings": "row", "rejected_products": "listing"}
 

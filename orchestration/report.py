@@ -53,15 +53,8 @@ HEADS = pa.schema(
 EVENTS = pa.schema([("occurred_at", pa.timestamp("us", tz="UTC")), ("kind", TEXT), ("successors", pa.list_(TEXT))])
 IDS = pa.schema([("id", TEXT)])
 
-#: What the catalogue is made of now: the newest snapshot of every feed, and every delta.
-CURRENT_BATCHES_SQL = """
-SELECT *
-FROM (SELECT b.*, row_number() OVER (PARTITION BY source, feed_path ORDER BY delivered_at DESC, batch_key DESC) AS age
-      FROM catalog.batches b WHERE state = 'applied') applied
-WHERE mode = 'delta' OR age = 1
-"""
-_FIGURES_SQL = f"""
-WITH current_batches AS ({CURRENT_BATCHES_SQL}), sizes AS (
+_FIGURES_SQL = """
+WITH sizes AS (
     SELECT cluster_id, count(*) AS size FROM catalog.cluster_members GROUP BY cluster_id
 )
 SELECT coalesce(sum(rows_read), 0)::bigint AS read,
@@ -73,9 +66,9 @@ SELECT coalesce(sum(rows_read), 0)::bigint AS read,
        (SELECT count(*) FROM sizes) AS clusters,
        (SELECT coalesce(sum(size), 0) FROM sizes WHERE size > 1)::bigint AS joined,
        (SELECT count(DISTINCT source) FROM catalog.products WHERE delisted_at IS NULL) AS sources
-FROM current_batches
-"""  # noqa: S608
-_REASONS_SQL = f"SELECT reject_reasons::text AS reasons FROM ({CURRENT_BATCHES_SQL}) current_batches"  # noqa: S608
+FROM catalog.current_batches
+"""
+_REASONS_SQL = "SELECT reject_reasons::text AS reasons FROM catalog.current_batches"
 _HEADS_SQL = """
 SELECT c.cluster_id, c.size::bigint AS size, c.weakest_link, s.headline, s.summary, s.author,
        g.provenance::text AS provenance

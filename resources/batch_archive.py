@@ -4,13 +4,13 @@ Belongs here: finding and reading a batch's artifacts outside a run of its own. 
 `parquet_io`), what is done with them.
 """
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import dagster as dg
 import pyarrow as pa
 
-from assets.batches import BatchArtifacts
-from resources.parquet_io import ParquetIOManager
+from assets.batches import CONTRACT_DIGEST, REPEATS, BatchArtifacts
+from resources.parquet_io import ParquetIOManager, uri_of
 
 #: Table -> the stage that makes it; together they are its asset's key.
 STAGES = {
@@ -34,16 +34,20 @@ class ArtifactArchive:
     instance: dg.DagsterInstance
 
     def newest(self, batch_key: str) -> BatchArtifacts:
-        """Return the names of the batch's tables as they were made last.
+        """Return the names of the batch's tables as they were made last, and how its rows were read.
 
         Raises:
             ArtifactMissing: one of them never was.
         """
+        made = {
+            name: self.artifacts.newest(self.instance, dg.AssetKey([stage, name]), batch_key)
+            for name, stage in STAGES.items()
+        }
+        told = made["raw_listings"].metadata
         return BatchArtifacts(
-            **{
-                each.name: self.artifacts.newest(self.instance, dg.AssetKey([STAGES[each.name], each.name]), batch_key)
-                for each in fields(BatchArtifacts)
-            }
+            **{name: uri_of(each) for name, each in made.items()},
+            repeats=int(str(told[REPEATS].value)) if REPEATS in told else None,
+            contract_digest=str(told[CONTRACT_DIGEST].value) if CONTRACT_DIGEST in told else None,
         )
 
     def read(self, name: str) -> pa.Table:

@@ -20,7 +20,7 @@ MOMENT = pa.timestamp("us", tz="UTC")
 ROWS = pa.int64()
 
 BATCH = pa.schema(
-    [(name, TEXT) for name in ("batch_key", "source", "feed_path", "object_key", "etag", "contract")]
+    [(name, TEXT) for name in ("batch_key", "source", "feed_path", "object_key", "etag", "contract", "contract_digest")]
     + [("delivered_at", MOMENT), ("is_accepted", pa.bool_()), ("artifacts", TEXT), ("replayed", pa.list_(TEXT))]
 )
 INTAKE = pa.schema([(name, ROWS) for name in ("read", "accepted", "rejected", "repeated")] + [("reasons", TEXT)])
@@ -37,10 +37,12 @@ DELIVERIES = pa.schema(
         ("updated_at", MOMENT),
         ("reason", TEXT),
         ("claimed_by", TEXT),
+        ("is_kept", pa.bool_()),
     ]
 )
 NEWEST = pa.schema(
-    [(name, TEXT) for name in ("source", "feed_path", "batch_key", "contract_digest")] + [("refused", pa.bool_())]
+    [(name, TEXT) for name in ("source", "feed_path", "batch_key", "contract_digest")]
+    + [("delivered_at", MOMENT), ("refused", pa.bool_())]
 )
 REFUSALS = pa.schema([(name, TEXT) for name in ("object_key", "batch_key", "reason")])
 BATCH_KEYS = pa.schema([("batch_key", TEXT)])
@@ -50,7 +52,15 @@ OVERVIEW = pa.schema(
     + [(name, ROWS) for name in ("rows_read", "rows_accepted", "rows_rejected")]
 )
 APPLIED = pa.schema([("batch_key", TEXT), ("run_id", TEXT)])
-STANDING = pa.schema([("state", TEXT), ("is_accepted", pa.bool_())])
+STANDING = pa.schema(
+    [("state", TEXT), ("contract_digest", TEXT), ("is_accepted", pa.bool_()), ("is_replayed", pa.bool_())]
+)
+#: A batch as it stands, held until the transaction ends. Replayed is one whose other rows are in the catalogue.
+_STANDING_SQL = """
+SELECT state, contract_digest, accepted_at IS NOT NULL AS is_accepted, replayed IS NOT NULL AND EXISTS (
+           SELECT FROM catalog.deliveries d WHERE d.batch_key = b.batch_key AND d.run_id IS NOT NULL) AS is_replayed
+FROM catalog.batches b WHERE batch_key = :batch_key FOR UPDATE
+"""
 
 
 class UnknownBatch(LookupError):
@@ -58,7 +68,7 @@ class UnknownBatch(LookupError):
 
 
 class NotHeld(ValueError):
-    """A batch cannot be accepted: it is neither held nor rolled back; the message says what it is instead."""
+    """A batch cannot be accepted: nothing keeps it from coming in; the message says what it is instead."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,8 +103,8 @@ class PostgresBatchBook:
             UnknownBatch: no such batch was delivered.
         """
         found = self.warehouse.read(
-            "SELECT batch_key, source, feed_path, object_key, etag, contract::text AS contract, delivered_at, "
-            "accepted_at IS NOT NULL AS is_accepted, artifacts::text AS artifacts, replayed "
+            "SELECT batch_key, source, feed_path, object_key, etag, contract::text AS contract, contract_digest, "
+            "delivered_at, accepted_at IS NOT NULL AS is_accepted, artifacts::text AS artifacts, replayed "
             "FROM catalog.batches WHERE batch_key = :batch_key",
             BATCH,
             batch_key=batch_key,
@@ -108,7 +118,7 @@ class PostgresBatchBook:
                 **row,
                 "contract": json.loads(row["contract"]),
                 "artifacts": artifacts,
-                "replayed": frozenset(row["replayed"]),
+                "replayed": None if row["replayed"] is None else frozenset(row["replayed"]),
             }
         )
 
@@ -176,12 +186,16 @@ class PostgresBatchBook:
     def replay(self, batch_key: str, reasons: Sequence[str], contract: tuple[str, str, str] | None = None) -> None:
         """Let the rows that a batch rejected for these reasons be taken through again.
 
+        A batch that waits for a run, or that one is taking in, is left to that.
+
         Args:
             batch_key: A batch that was applied.
             reasons: Why they were rejected.
             contract: By which contract: mode, contract as JSON, its digest; the batch's own unless given.
         """
         with self.warehouse.transaction() as transaction:
+            if not self._retry_newest(transaction, batch_key, "its rejected rows are taken through again"):
+                return
             if contract is not None:
                 self._reopen(transaction, batch_key, *contract)
             transaction.execute(
@@ -189,83 +203,96 @@ class PostgresBatchBook:
                 batch_key=batch_key,
                 reasons=list(reasons),
             )
-            self._retry_newest(transaction, batch_key, "its rejected rows are taken through again")
 
-    def refuse(self, batch_key: str, reason: str) -> None:
-        """Write down that the batch can never be taken in as it is, and why."""
-        self._put_aside(batch_key, "failed", reason)
+    def refuse(self, batch_key: str, reason: str, *, read_by: str | None = None) -> None:
+        """Write down that the batch cannot be taken in as it is, and why; see `assets.batches.BatchBook`."""
+        self._put_aside(batch_key, "failed", reason, read_by)
 
-    def hold(self, batch_key: str, reason: str) -> None:
-        """Write down that the batch waits for somebody to accept it, and why."""
-        self._put_aside(batch_key, "held", reason)
+    def hold(self, batch_key: str, reason: str, *, read_by: str | None = None) -> None:
+        """Write down that the batch waits for somebody to accept it, and why; see `assets.batches.BatchBook`."""
+        self._put_aside(batch_key, "held", reason, read_by)
 
-    def _put_aside(self, batch_key: str, state: str, reason: str) -> None:
+    def _put_aside(self, batch_key: str, state: str, reason: str, read_by: str | None) -> None:
         with self.warehouse.transaction() as transaction:
+            (standing,) = transaction.query(_STANDING_SQL, STANDING, batch_key=batch_key).to_pylist()
+            delivery_state = "failed"
+            if read_by not in (None, standing["contract_digest"]):
+                state, delivery_state, reason = "pending", "pending", "its contract has changed"
+            elif state == "failed" and standing["is_replayed"]:
+                state, delivery_state = "applied", "ingested"
             transaction.execute(
-                "UPDATE catalog.batches SET state = :state WHERE batch_key = :batch_key",
+                "UPDATE catalog.batches SET state = :state, "
+                "replayed = CASE WHEN :state = 'applied' THEN NULL ELSE replayed END WHERE batch_key = :batch_key",
                 batch_key=batch_key,
                 state=state,
             )
             transaction.execute(
-                "UPDATE catalog.deliveries SET state = 'failed', reason = :reason, updated_at = now() "
+                "UPDATE catalog.deliveries SET state = :state, reason = :reason, updated_at = now() "
                 "WHERE batch_key = :batch_key AND state IN ('pending', 'requested')",
                 batch_key=batch_key,
+                state=delivery_state,
                 reason=reason,
             )
 
     def accept(self, batch_key: str) -> None:
-        """Let a batch be taken in that is held or was rolled back; accepting it twice changes nothing.
+        """Let a batch be taken in that is held, was rolled back or was given up; accepting it twice changes nothing.
+
+        One that the catalogue was made of before comes in again from what was made of it then; its object may be gone.
+        That it may delist much is accepted only of one that was held or rolled back.
 
         Raises:
             UnknownBatch: no such batch was delivered.
             NotHeld: the batch does not wait for anybody.
         """
         with self.warehouse.transaction() as transaction:
-            found = transaction.query(
-                "SELECT state, accepted_at IS NOT NULL AS is_accepted FROM catalog.batches "
-                "WHERE batch_key = :batch_key FOR UPDATE",
-                STANDING,
-                batch_key=batch_key,
-            ).to_pylist()
+            found = transaction.query(_STANDING_SQL, STANDING, batch_key=batch_key).to_pylist()
             if not found:
                 raise UnknownBatch(f"no batch {batch_key!r} was ever delivered")
             (row,) = found
-            if row["state"] not in ("held", "rolled_back"):
+            if row["state"] not in ("held", "rolled_back", "failed"):
                 if row["is_accepted"]:
                     return
                 raise NotHeld(
-                    f"batch {batch_key!r} is {row['state']}, neither held nor rolled back: there is nothing to accept"
+                    f"batch {batch_key!r} is {row['state']}, neither held nor rolled back nor given up: "
+                    "there is nothing to accept"
                 )
             transaction.execute(
-                "UPDATE catalog.batches SET state = 'pending', accepted_at = now() WHERE batch_key = :batch_key",
+                "UPDATE catalog.batches SET state = 'pending', "
+                "accepted_at = CASE WHEN state = 'failed' THEN accepted_at ELSE now() END, "
+                "replayed = CASE WHEN state = 'rolled_back' AND artifacts IS NOT NULL THEN '{}' ELSE replayed END "
+                "WHERE batch_key = :batch_key",
                 batch_key=batch_key,
             )
             transaction.execute(
                 "UPDATE catalog.deliveries SET state = 'pending', attempts = 0, reason = 'it was accepted', "
-                "updated_at = now() WHERE batch_key = :batch_key AND (state = 'rolled_back' OR delivery_id = "
-                "(SELECT max(delivery_id) FROM catalog.deliveries WHERE batch_key = :batch_key AND state = 'failed'))",
+                "updated_at = now() WHERE batch_key = :batch_key AND CASE WHEN :state = 'rolled_back' "
+                "THEN state = 'rolled_back' ELSE delivery_id = (SELECT max(delivery_id) FROM catalog.deliveries "
+                "WHERE batch_key = :batch_key AND state = 'failed') END",
                 batch_key=batch_key,
+                state=row["state"],
             )
 
     def deliveries(self) -> pa.Table:
         """Return every delivery of the bucket that was ever written down, oldest first."""
         return self.warehouse.read(
-            "SELECT delivery_id, object_key, etag, size, last_modified, state, batch_key, attempts, updated_at, "
-            "reason, claimed_by FROM catalog.deliveries WHERE bucket = :bucket ORDER BY last_modified, delivery_id",
+            "SELECT d.delivery_id, d.object_key, d.etag, d.size, d.last_modified, d.state, batch_key, d.attempts, "
+            "d.updated_at, d.reason, d.claimed_by, b.replayed IS NOT NULL AS is_kept "
+            "FROM catalog.deliveries d LEFT JOIN catalog.batches b USING (batch_key) "
+            "WHERE d.bucket = :bucket ORDER BY d.last_modified, d.delivery_id",
             DELIVERIES,
             bucket=self.bucket,
         )
 
     def newest_batches(self) -> list[dict[str, Any]]:
-        """Return the newest delivery of every feed: source, feed path, batch key, contract digest, whether refused.
+        """Return the newest delivery of every feed: source, feed path, batch key, contract, time, whether refused.
 
-        What was rolled back counts as never delivered.
+        What was rolled back, or overwritten before it was read, counts as never delivered.
         """
         rows: list[dict[str, Any]] = self.warehouse.read(
             "SELECT DISTINCT ON (d.source, d.feed_path) d.source, d.feed_path, d.batch_key, b.contract_digest, "
-            "b.state = 'failed' AS refused "
+            "d.last_modified AS delivered_at, b.state = 'failed' AS refused "
             "FROM catalog.deliveries d JOIN catalog.batches b USING (batch_key) "
-            "WHERE d.bucket = :bucket AND d.state <> 'rolled_back' "
+            "WHERE d.bucket = :bucket AND d.state NOT IN ('rolled_back', 'superseded') "
             "ORDER BY d.source, d.feed_path, d.last_modified DESC, d.delivery_id DESC",
             NEWEST,
             bucket=self.bucket,
@@ -289,9 +316,17 @@ class PostgresBatchBook:
         """
         with self.warehouse.transaction() as transaction:
             transaction.execute(
-                "UPDATE catalog.deliveries SET state = 'superseded', updated_at = now(), "
-                "reason = 'overwritten before it was read' "
+                "UPDATE catalog.deliveries SET state = CASE WHEN run_id IS NULL THEN 'superseded' ELSE 'ingested' END, "
+                "reason = 'overwritten before it was read', updated_at = now() "
                 "WHERE delivery_id = ANY(:ids) AND state = 'pending'",
+                ids=list(replaced),
+            )
+            transaction.execute(
+                "UPDATE catalog.batches b SET state = CASE WHEN known.is_applied THEN 'applied' ELSE 'superseded' END "
+                "FROM (SELECT batch_key, bool_or(run_id IS NOT NULL) AS is_applied FROM catalog.deliveries "
+                "WHERE batch_key IN (SELECT batch_key FROM catalog.deliveries WHERE delivery_id = ANY(:ids)) "
+                "GROUP BY batch_key HAVING NOT bool_or(state IN ('pending', 'requested'))) known "
+                "WHERE b.batch_key = known.batch_key AND b.state = 'pending'",
                 ids=list(replaced),
             )
             transaction.execute(
@@ -319,7 +354,17 @@ class PostgresBatchBook:
                         "etag = EXCLUDED.etag, delivered_at = GREATEST(b.delivered_at, EXCLUDED.delivered_at)",
                         **{name: values[name] for name in values if name not in ("size", "state", "reason")},
                     )
-
+                if written and entry.state == "repeated":
+                    # It is in the catalogue where that is which it repeats; else it will be with the run of its batch.
+                    transaction.execute(
+                        "UPDATE catalog.deliveries d SET run_id = (SELECT e.run_id FROM catalog.deliveries e WHERE "
+                        "e.batch_key = d.batch_key AND e.state <> 'rolled_back' AND e.delivery_id <> d.delivery_id "
+                        "AND e.last_modified <= d.last_modified ORDER BY e.last_modified DESC, e.delivery_id DESC "
+                        "LIMIT 1) WHERE d.bucket = :bucket AND d.object_key = :object_key AND d.etag = :etag "
+                        "AND d.last_modified = :last_modified",
+                        bucket=self.bucket,
+                        **{name: values[name] for name in ("object_key", "etag", "last_modified")},
+                    )
                 if written and entry.batch_key is not None and entry.state == "pending":
                     self._reopen(transaction, entry.batch_key, entry.mode, entry.contract, entry.contract_digest)
             for batch_key, mode, contract, digest in reread:
@@ -327,12 +372,17 @@ class PostgresBatchBook:
                 self._retry_newest(transaction, batch_key, "its contract has changed")
 
     @staticmethod
-    def _retry_newest(transaction: Transaction, batch_key: str, reason: str) -> None:
-        """Let the batch's newest delivery wait for a run again; it stays part of the catalogue meanwhile."""
-        transaction.execute(
+    def _retry_newest(transaction: Transaction, batch_key: str, reason: str) -> int:
+        """Let the batch's newest delivery wait for a run again, unless one waits already or is under way.
+
+        It stays part of the catalogue meanwhile. A run that is under way sees at its end whether the contract is
+        another by then. Returns how many deliveries wait for that.
+        """
+        return transaction.execute(
             "UPDATE catalog.deliveries SET state = 'pending', attempts = 0, updated_at = now(), reason = :reason "
-            "WHERE delivery_id = (SELECT max(delivery_id) FROM catalog.deliveries "
-            "WHERE batch_key = :batch_key AND state NOT IN ('pending', 'requested', 'rolled_back'))",
+            "WHERE delivery_id = (SELECT max(delivery_id) FROM catalog.deliveries WHERE batch_key = :batch_key "
+            "AND state NOT IN ('rolled_back', 'superseded') "
+            "HAVING NOT bool_or(state IN ('pending', 'requested')))",
             batch_key=batch_key,
             reason=reason,
         )
@@ -341,10 +391,10 @@ class PostgresBatchBook:
     def _reopen(
         transaction: Transaction, batch_key: str, mode: str | None, contract: str | None, digest: str | None
     ) -> None:
-        """Let a batch be taken in (again) by this contract."""
+        """Let a batch be taken in (again) by this contract; what was accepted before was something else."""
         transaction.execute(
             "UPDATE catalog.batches SET state = 'pending', mode = :mode, contract = CAST(:contract AS jsonb), "
-            "contract_digest = :digest, replayed = '{}' WHERE batch_key = :batch_key",
+            "contract_digest = :digest, replayed = NULL, accepted_at = NULL WHERE batch_key = :batch_key",
             batch_key=batch_key,
             mode=mode,
             contract=contract,
@@ -354,11 +404,15 @@ class PostgresBatchBook:
     def refusals(self) -> list[dict[str, Any]]:
         """Return the feeds whose newest delivery could not be taken in: object key, batch key, reason."""
         rows: list[dict[str, Any]] = self.warehouse.read(
-            "SELECT newest.object_key, newest.batch_key, newest.reason FROM ("
-            "SELECT DISTINCT ON (source, feed_path) object_key, batch_key, reason FROM catalog.deliveries "
+            "SELECT newest.object_key, newest.batch_key, failed.reason FROM ("
+            "SELECT DISTINCT ON (source, feed_path) object_key, batch_key FROM catalog.deliveries "
             "WHERE bucket = :bucket AND batch_key IS NOT NULL "
             "ORDER BY source, feed_path, last_modified DESC, delivery_id DESC) newest "
-            "JOIN catalog.batches b USING (batch_key) WHERE b.state IN ('failed', 'held') ORDER BY newest.object_key",
+            "JOIN catalog.batches b USING (batch_key) "
+            # The newest one may only repeat the one that says why.
+            "JOIN LATERAL (SELECT reason FROM catalog.deliveries d WHERE d.batch_key = b.batch_key "
+            "AND d.state = 'failed' ORDER BY last_modified DESC, delivery_id DESC LIMIT 1) failed ON true "
+            "WHERE b.state IN ('failed', 'held') ORDER BY newest.object_key",
             REFUSALS,
             bucket=self.bucket,
         ).to_pylist()

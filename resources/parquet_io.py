@@ -122,16 +122,16 @@ class ParquetIOManager(dg.IOManager):
             raise ArtifactMissing(f"{_describe(context)} has not been materialised yet")
         return (self._table if wanted is pa.Table else self._dataset)(uris, _describe(context))
 
-    def newest(self, instance: dg.DagsterInstance, asset_key: dg.AssetKey, partition: str) -> str:
-        """Return the URI of what the last materialisation of a partition wrote.
+    def newest(self, instance: dg.DagsterInstance, asset_key: dg.AssetKey, partition: str) -> dg.AssetMaterialization:
+        """Return the last materialisation of a partition; see `uri_of`.
 
         Raises:
-            ArtifactMissing: there is none, or it names no object.
+            ArtifactMissing: there is none.
         """
         found = _latest(instance, asset_key, [partition]).get(partition)
         if found is None:
             raise ArtifactMissing(f"{asset_key.to_user_string()}[{partition}] has not been materialised yet")
-        return uri_of(found)
+        return found
 
     def read(self, uri: str) -> pa.Table:
         """Return the table at a URI that a materialisation names.

@@ -4,7 +4,7 @@ Belongs here: deciding. Not here: reading buckets, keeping the ledger, starting 
 """
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import PurePosixPath
 
@@ -30,12 +30,21 @@ class ObjectVersion:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KnownDelivery:
-    """A delivery that the ledger knows."""
+    """A delivery that the ledger knows.
+
+    Attributes:
+        delivery_id: Its number.
+        object: What was delivered.
+        state: Where it stands.
+        batch_key: Its batch; None where no contract declares it.
+        is_kept: Whether a run of its batch begins with the rows that were kept of it, not with the object.
+    """
 
     delivery_id: int
     object: ObjectVersion
     state: str
     batch_key: str | None
+    is_kept: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,11 +54,13 @@ class NewestBatch:
     Attributes:
         batch_key: Its batch.
         contract_digest: The contract it was, or will be, read by.
+        delivered_at: When it was delivered.
         refused: Whether it could not be taken in.
     """
 
     batch_key: str
     contract_digest: str
+    delivered_at: datetime
     refused: bool = False
 
 
@@ -58,7 +69,7 @@ class Arrival:
     """A delivery that the ledger should know from now on.
 
     Contract and batch key are absent for an object that no contract declares; `reason` then says so. `repeats` marks
-    bytes that the newest delivery of the feed already had: they are written down and not run.
+    bytes that the newest delivery of the feed, before this one, already had: they are written down and not run.
     """
 
     object: ObjectVersion
@@ -72,9 +83,9 @@ class Arrival:
 class LandingPlan:
     """What the ledger must write down: arrivals in order of delivery, and waiting deliveries that are void.
 
-    `replaced` holds ids of deliveries whose object was overwritten before it was read, `declared` ids of ignored
-    deliveries that a contract declares by now (they arrive again), `reread` the batches that are still their feed's
-    newest and whose contract has changed since, with the new one.
+    `replaced` holds ids of deliveries whose object was overwritten before it was read, and has to be read, `declared`
+    ids of ignored deliveries that a contract declares by now (they arrive again), `reread` the batches that are still
+    their feed's newest and whose contract has changed since, with the new one.
     """
 
     arrivals: tuple[Arrival, ...] = ()
@@ -129,9 +140,8 @@ def plan_landing(
                 continue
             declared.append(delivery.delivery_id)
         if arrival.contract is not None and arrival.batch_key is not None:
-            newest[arrival.contract.source, arrival.contract.path] = NewestBatch(
-                batch_key=arrival.batch_key, contract_digest=arrival.contract.digest
-            )
+            feed = (arrival.contract.source, arrival.contract.path)
+            newest[feed] = _newer(newest.get(feed), arrival.batch_key, arrival.contract, version)
             reread.pop(arrival.batch_key, None)
         arrivals.append(arrival)
     now = {version.object_key: version for version in present}
@@ -139,6 +149,7 @@ def plan_landing(
         delivery.delivery_id
         for delivery in known
         if delivery.state == "pending"
+        and not delivery.is_kept
         and delivery.object.object_key in now
         and now[delivery.object.object_key].etag != delivery.object.etag
     )
@@ -149,6 +160,13 @@ def plan_landing(
         declared=tuple(declared),
         reread=tuple(sorted((key, contract) for key, contract in reread.items() if key in still_newest)),
     )
+
+
+def _newer(before: NewestBatch | None, key: str, contract: FeedContract, version: ObjectVersion) -> NewestBatch:
+    """Return the newest batch of a feed once this version of it has arrived, which may be late."""
+    if before is None or before.delivered_at <= version.last_modified:
+        return NewestBatch(batch_key=key, contract_digest=contract.digest, delivered_at=version.last_modified)
+    return replace(before, contract_digest=contract.digest) if before.batch_key == key else before
 
 
 def _arrival(
@@ -165,8 +183,12 @@ def _arrival(
             reason = f"no feed in {prefix + '/' if prefix else ''}{CONTRACTS_FILE} has the path {relative!r}"
             return Arrival(object=version, reason=reason)
         key = batch_key(contract.source, contract.path, version.etag)
-        repeats = newest.get((contract.source, contract.path)) == NewestBatch(
-            batch_key=key, contract_digest=contract.digest
+        before = newest.get((contract.source, contract.path))
+        repeats = (
+            before is not None
+            and not before.refused
+            and (before.batch_key, before.contract_digest) == (key, contract.digest)
+            and before.delivered_at <= version.last_modified
         )
         return Arrival(object=version, contract=contract, batch_key=key, repeats=repeats)
     return Arrival(object=version, reason=f"no {CONTRACTS_FILE} beside it or above it")

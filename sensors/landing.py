@@ -107,7 +107,10 @@ def _is_below(object_key: str, prefix: str) -> bool:
 def _newest(book: PostgresBatchBook) -> dict[tuple[str, str], NewestBatch]:
     return {
         (row["source"], row["feed_path"]): NewestBatch(
-            batch_key=row["batch_key"], contract_digest=row["contract_digest"], refused=row["refused"]
+            batch_key=row["batch_key"],
+            contract_digest=row["contract_digest"],
+            delivered_at=row["delivered_at"],
+            refused=row["refused"],
         )
         for row in book.newest_batches()
     }
@@ -122,6 +125,7 @@ def _known(book: PostgresBatchBook) -> list[KnownDelivery]:
             ),
             state=row["state"],
             batch_key=row["batch_key"],
+            is_kept=row["is_kept"],
         )
         for row in book.deliveries().to_pylist()
     ]
@@ -181,7 +185,8 @@ def release_lost_requests(
         if row["attempts"] < MAX_ATTEMPTS:
             book.release(row["batch_key"], reason)
         else:
-            book.refuse(row["batch_key"], f"{reason}, {row['attempts']} times; see the run's log, then land it again")
+            way_back = f"see the run's log, then: offerline accept {row['batch_key']}"
+            book.refuse(row["batch_key"], f"{reason}, {row['attempts']} times; {way_back}")
 
 
 def _run_of(instance: dg.DagsterInstance, batch_key: str, requested_at: datetime) -> dg.DagsterRun | None:

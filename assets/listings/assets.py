@@ -12,7 +12,7 @@ import dagster as dg
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from assets.batches import BATCHES, Batch, BatchArchive, BatchBook, IntakeCounts
+from assets.batches import BATCHES, CONTRACT_DIGEST, REPEATS, Batch, BatchArchive, BatchBook, IntakeCounts
 from assets.listings.feeds import FeedContract, FeedUnreadable
 from assets.listings.intake import Earlier, Intake, rows_of_file, take_in
 from assets.listings.plots import draw_intake
@@ -68,15 +68,17 @@ def take_in_feed(
             return rows_of_file(file, contract, name=batch.object_key)
 
         erased = batch_book.erased(batch.source)
+        before = _earlier(batch, batch_archive)
         try:
-            if (before := _earlier(batch, batch_book, batch_archive)) is not None:
+            if batch.replayed is not None and before is not None:
                 intake = replay(before, batch.replayed, contract, Path(folder), read_again=delivered, erased=erased)
             else:
                 intake = take_in(delivered(), contract, Path(folder), erased=erased)
         except (DeliveryGone, FeedUnreadable) as error:
             # Nothing of an unreadable feed is applied: half a snapshot would delist the other half.
-            batch_book.refuse(batch.batch_key, str(error))
-            raise dg.Failure(str(error), allow_retries=False) from error
+            reason = str(error) if before is None else f"the rejected rows cannot be read again; they stay: {error}"
+            batch_book.refuse(batch.batch_key, reason, read_by=batch.contract_digest)
+            raise dg.Failure(reason, allow_retries=False) from error
         batch_book.record_intake(
             batch.batch_key,
             IntakeCounts(
@@ -90,7 +92,7 @@ def take_in_feed(
         yield dg.Output(
             intake.accepted_path,
             "raw_listings",
-            metadata=_accepted_metadata(intake, batch.object_key),
+            metadata=_accepted_metadata(intake, batch),
             data_version=dg.DataVersion(f"{intake.content_digest}-accepted"),
         )
         yield dg.Output(
@@ -101,25 +103,28 @@ def take_in_feed(
         )
 
 
-def _earlier(batch: Batch, book: BatchBook, archive: BatchArchive) -> Earlier | None:
-    """Return what the batch's rows became, where only some of them are to be taken through again."""
-    if not batch.replayed or batch.artifacts is None:
+def _earlier(batch: Batch, archive: BatchArchive) -> Earlier | None:
+    """Return what the batch's rows became, where only some of them are to be taken through again.
+
+    Where nobody wrote down how many repeats there were, all of it is read anew.
+    """
+    kept = batch.artifacts
+    if batch.replayed is None or kept is None or kept.repeats is None:
         return None
-    accepted = archive.read(batch.artifacts.raw_listings)
-    rejected = archive.read(batch.artifacts.rejected_listings)
-    # Replaying moves rows from one fate to another and changes their sum never, even in a run that came to nothing.
-    repeats = book.intake(batch.batch_key).read - accepted.num_rows - rejected.num_rows
-    return Earlier(accepted=accepted, rejected=rejected, repeats=repeats)
+    return Earlier(
+        accepted=archive.read(kept.raw_listings), rejected=archive.read(kept.rejected_listings), repeats=kept.repeats
+    )
 
 
-def _accepted_metadata(intake: Intake, object_key: str) -> dict[str, Any]:
+def _accepted_metadata(intake: Intake, batch: Batch) -> dict[str, Any]:
     sample = _beginning(intake.accepted_path, rows=8)
     metadata: dict[str, Any] = {
-        "feed": object_key,
+        "feed": batch.object_key,
+        CONTRACT_DIGEST: batch.contract_digest,
         "rows read": intake.read,
         "rows accepted": intake.accepted,
         "rows rejected": intake.rejected,
-        "exact repeats": intake.repeats,
+        REPEATS: intake.repeats,
         "fate of the rows": plot(lambda axes: draw_intake(axes, intake.accepted, intake.repeats, intake.reasons)),
     }
     if sample is not None:

@@ -70,12 +70,12 @@ def apply_batch(
         artifacts: The tables that were made of it.
         run_id: The run that applies it.
     """
-    content = "-".join(
-        table_digest(archive.read(name)) for name in (artifacts.raw_listings, artifacts.cleaned_products)
-    )
+    tables = (table_digest(archive.read(name)) for name in (artifacts.raw_listings, artifacts.cleaned_products))
+    content = "-".join(("snapshot" if batch.is_snapshot else "delta", *tables))
     with catalogue.transaction() as transaction:
         transaction.lock(f"source {batch.source}")
-        timeline = _timeline(transaction, batch)
+        transaction.execute(sql("hold_batch"), batch_key=batch.batch_key)
+        timeline = timeline_of(transaction, batch)
         mine = [entry for entry in timeline if entry.batch_key == batch.batch_key]
         if not mine:
             return Applied()
@@ -109,17 +109,17 @@ def roll_back(catalogue: Catalogue, archive: BatchArchive, batch: Batch) -> Appl
     with catalogue.transaction() as transaction:
         transaction.lock(f"source {batch.source}")
         was_applied = any(
-            entry.batch_key == batch.batch_key and entry.is_applied for entry in _timeline(transaction, batch)
+            entry.batch_key == batch.batch_key and entry.is_applied for entry in timeline_of(transaction, batch)
         )
         transaction.execute(sql("roll_back_batch"), batch_key=batch.batch_key)
         transaction.execute(sql("roll_back_deliveries"), batch_key=batch.batch_key)
         if not was_applied:
             return Applied()
-        plan = plan_timeline(_timeline(transaction, batch), anew=True)
+        plan = plan_timeline(timeline_of(transaction, batch), anew=True)
         return _carry_out(transaction, archive, batch.source, plan)
 
 
-def _timeline(transaction: Transaction, batch: Batch) -> list[Entry]:
+def timeline_of(transaction: Transaction, batch: Batch) -> list[Entry]:
     """Return the deliveries that the batch's source is made of, those of the batch that wait to be among them."""
     rows = transaction.query(sql("timeline"), TIMELINE, source=batch.source, batch_key=batch.batch_key)
     return [Entry(**row) for row in rows.to_pylist()]
@@ -167,7 +167,6 @@ def _apply(transaction: Transaction, archive: BatchArchive, source: str, entry: 
     transaction.execute(
         sql("find_listing_changes"),
         is_snapshot=entry.is_snapshot,
-        delivered_at=entry.delivered_at,
         source=source,
         feed_path=entry.feed_path,
     )

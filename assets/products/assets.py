@@ -79,11 +79,12 @@ def clean_batch(
     """Clean one batch, whatever came before it; of one whose rejected rows are replayed, only what is new or meant."""
     batch = batch_book.batch(context.partition_key)
     brands = lexicon_of(listings)
-    if batch.replayed and batch.artifacts is not None:
+    if batch.replayed is not None and batch.artifacts is not None:
         before = Cleaned(
             batch_archive.read(batch.artifacts.cleaned_products), batch_archive.read(batch.artifacts.rejected_products)
         )
-        cleaned = clean_again(listings, before, batch.replayed, rules=CleaningRules(), brands=brands)
+        earlier = batch_archive.read(batch.artifacts.raw_listings)
+        cleaned = clean_again(listings, earlier, before, batch.replayed, rules=CleaningRules(), brands=brands)
     else:
         cleaned = clean_listings(listings, rules=CleaningRules(), brands=brands)
     yield dg.Output(

@@ -141,28 +141,43 @@ def _clean(listings: pa.RecordBatch, rules: CleaningRules, brands: BrandLexicon)
 
 
 def clean_again(
-    listings: pa.Table, before: Cleaned, reasons: Collection[str], *, rules: CleaningRules, brands: BrandLexicon
+    listings: pa.Table,
+    earlier: pa.Table,
+    before: Cleaned,
+    reasons: Collection[str],
+    *,
+    rules: CleaningRules,
+    brands: BrandLexicon,
 ) -> Cleaned:
-    """Clean those listings that are new, or were rejected for one of these reasons; the others stay what they became.
+    """Clean those listings that are new or changed, or were rejected for a reason; the others stay what they became.
 
     Args:
         listings: The batch, following `RAW_LISTINGS`.
-        before: What became of its listings earlier.
+        earlier: The batch as it was cleaned before.
+        before: What became of its listings then.
         reasons: Why listings were rejected that are to be cleaned again.
         rules: Every tunable.
         brands: The batch's lexicon; see `lexicon_of`.
     """
+    unchanged = listings.filter(_is_among(listings, "row_digest", earlier))
     is_meant = pc.is_in(before.rejected.column("reason"), pa.array(sorted(reasons), pa.string()))
-    kept = before.rejected.filter(pc.invert(is_meant))
-    known = pa.concat_tables([table.select(["listing_id"]) for table in (before.products, kept)]).column("listing_id")
-    again = listings.filter(pc.invert(pc.is_in(listings.column("listing_id"), known.combine_chunks())))
+    spared = before.rejected.filter(pc.invert(is_meant))
+    products, rejected = (
+        table.filter(_is_among(table, "listing_id", unchanged)) for table in (before.products, spared)
+    )
+    known = pa.concat_tables([table.select(["listing_id"]) for table in (products, rejected)])
+    again = listings.filter(pc.invert(_is_among(listings, "listing_id", known)))
     cleaned = clean_listings(again, rules=rules, brands=brands)
-    products = pa.concat_tables([before.products, cleaned.products])
+    products = pa.concat_tables([products, cleaned.products])
     return Cleaned(
         products=products,
-        rejected=pa.concat_tables([kept, cleaned.rejected]),
+        rejected=pa.concat_tables([rejected, cleaned.rejected]),
         issues=Counter(pc.list_flatten(products.column("issues")).to_pylist()),
     )
+
+
+def _is_among(table: pa.Table, column: str, others: pa.Table) -> pa.ChunkedArray:
+    return pc.is_in(table.column(column), others.column(column).combine_chunks())
 
 
 def _append(columns: Mapping[str, list[Any]], row: Mapping[str, Any]) -> None:

@@ -11,6 +11,7 @@ import pyarrow as pa
 from assets.batches import Batch, BatchBook
 from assets.catalogue import Catalogue
 from assets.catalogue import sql as read_sql
+from assets.products.applying import timeline_of
 
 sql = partial(read_sql, "assets.products")
 
@@ -35,7 +36,7 @@ class Delisting:
     """What a snapshot would delist of its feed.
 
     Attributes:
-        listed: Current listings of the feed that are not newer than the snapshot.
+        listed: Listings of the feed at the moment of its delivery.
         missing: Those of them that it lacks.
     """
 
@@ -49,7 +50,10 @@ class Delisting:
 
 
 def foresee_delisting(catalogue: Catalogue, batch: Batch, listings: pa.Table) -> Delisting:
-    """Count what the batch would delist if it were applied now; nothing unless it is a snapshot.
+    """Count what the batch would delist of what its feed lists where it is delivered; nothing unless it is a snapshot.
+
+    It may be late, or be read again: what came before it counts, what came after it does not. Of one that was delivered
+    more than once, the delivery counts that would delist most.
 
     Args:
         catalogue: The current catalogue.
@@ -60,14 +64,11 @@ def foresee_delisting(catalogue: Catalogue, batch: Batch, listings: pa.Table) ->
         return Delisting(0, 0)
     with catalogue.transaction() as transaction:
         transaction.stage("incoming_ids", listings.select(["listing_id"]).cast(LISTING_IDS), schema=LISTING_IDS)
-        (counted,) = transaction.query(
-            sql("foresee_delisting"),
-            COUNTS,
-            source=batch.source,
-            feed_path=batch.feed_path,
-            delivered_at=batch.delivered_at,
+        moments = [e.delivered_at for e in timeline_of(transaction, batch) if e.batch_key == batch.batch_key]
+        counted = transaction.query(
+            sql("foresee_delisting"), COUNTS, source=batch.source, feed_path=batch.feed_path, moments=moments
         ).to_pylist()
-    return Delisting(**counted)
+    return max((Delisting(**counts) for counts in counted), key=lambda found: found.share, default=Delisting(0, 0))
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,5 +97,6 @@ def guard(catalogue: Catalogue, book: BatchBook, batch: Batch, listings: pa.Tabl
         return Verdict(delisting, is_held=False, reason=f"Fine: {would}.")
     if batch.is_accepted:
         return Verdict(delisting, is_held=False, reason=f"Somebody has accepted it: {would}.")
-    book.hold(batch.batch_key, f"{would}; if that is right: offerline accept {batch.batch_key}")
+    reason = f"{would}; if that is right: offerline accept {batch.batch_key}"
+    book.hold(batch.batch_key, reason, read_by=batch.contract_digest)
     return Verdict(delisting, is_held=True, reason=f"Held: {would}.")

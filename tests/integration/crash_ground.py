@@ -176,7 +176,7 @@ class Ground:
         with _connected(self.at.database_url, make_url(self.at.database_url).database) as catalogue:
             names = catalogue.execute(
                 "SELECT table_schema, table_name FROM information_schema.tables "
-                "WHERE table_schema IN ('catalog', 'marts') ORDER BY 1, 2"
+                "WHERE table_schema = 'marts' OR table_schema = 'catalog' AND table_type = 'BASE TABLE' ORDER BY 1, 2"
             ).fetchall()
             return {
                 f"{schema}.{name}": sorted(

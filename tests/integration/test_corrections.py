@@ -16,7 +16,7 @@ import sqlalchemy
 from dagster import serialize_value
 from word_embedder import WordEmbedder
 
-from assets.batches import BATCHES
+from assets.batches import BATCHES, IntakeCounts
 from assets.clusters.recording import as_csv
 from assets.clusters.rules import MatchRules
 from assets.products.guarding import SnapshotRules
@@ -66,6 +66,10 @@ b4,N/A,,12
 """
 SECOND = """listing_id,name,label,price
 b9,Dyson V11 Absolute,,399
+"""
+RAGGED = """listing_id,name,label,price
+b7,Makita drill,,99
+b8,Bosch drill,,99,,much,more
 """
 #: Tables that follow from the deliveries, and those of their columns that do not.
 MADE_OF_DELIVERIES = {
@@ -140,6 +144,11 @@ class Company:
             self.instance.add_dynamic_partitions(str(BATCHES.name), [batch_key])
             self.refresh._run(INGEST.name, batch_key, lambda happening: None, outcome)
             assert outcome.failures == []
+
+    def fails_to_take_in(self) -> list[str]:
+        outcome = Outcome()
+        self.refresh.take_in(lambda happening: None, outcome)
+        return outcome.failures
 
     def make_catalogue(self) -> None:
         stages = dg.AssetSelection.groups(*(stage for stage in CATALOGUE_STAGES if stage != "marts"))
@@ -269,6 +278,48 @@ def test_rejected_rows_are_shown_and_exactly_those_go_through_again(company: Com
         "JOIN catalog.batches b USING (batch_key) WHERE h.source = 'beta'"
     )
     assert history["then"].to_pylist() == [True], "they count as delivered when they were delivered"
+
+
+def test_rows_that_were_kept_come_in_again_although_their_file_was_overwritten_and_others_fail_clearly(
+    company: Company,
+) -> None:
+    batch_key = company.batch("delta-1.csv")
+    sleep(1.1)  # the store tells times of delivery apart by the second
+    company.deliver(feeds=MENDED, delta_1=SECOND, delta_2=RAGGED)
+    company.take_in()
+    before = company.titles()
+    replay = {"book": company.book, "zone": company.zone}
+    request_replay(company.warehouse, company.archive, **replay, reasons={"missing_field"})
+    # As a run leaves it that has found more rows than before, and dies before they are applied.
+    more = IntakeCounts(read=14, accepted=14, rejected=0, repeated=0, reasons={})
+    company.book.record_intake(batch_key, more)
+    company.take_in()
+    whole = company.titles()
+    assert whole.keys() - before.keys() == {"beta:b2", "beta:b3"}
+    intake = company.book.intake(batch_key)
+    assert (intake.read, intake.accepted, intake.rejected, intake.repeated) == (4, 4, 0, 0), (
+        "none is taken for a repeat"
+    )
+
+    roll_back_batch(company.warehouse, company.archive, company.book, company.instance, batch_key)
+    assert "beta:b2" not in company.titles()
+    company.book.accept(batch_key)
+    company.take_in()
+    assert company.titles() == whole
+
+    ragged = company.batch("delta-2.csv")
+    company.store.delete(company.zone.bucket, "shops/delta-2.csv")
+    shown = company.rejections()
+    reasons = {row.reason for row in shown if row.batch_key == ragged}
+    assert len(reasons) == 1
+    request_replay(company.warehouse, company.archive, **replay, reasons=reasons)
+    (failure,) = company.fails_to_take_in()
+    assert "the rejected rows cannot be read again; they stay" in failure
+    assert company.titles() == whole
+    assert company.rejections() == shown, "they can still be seen, and replayed"
+    assert {row["batch_key"]: row["state"] for row in company.book.newest(99)}[ragged] == "applied"
+    assert company.book.refusals() == []
+    company.take_in()
 
 
 def test_a_batch_that_is_rolled_back_leaves_the_catalogue_as_if_it_had_never_come(company: Company) -> None:

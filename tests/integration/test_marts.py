@@ -119,6 +119,11 @@ def _fill(connection: psycopg.Connection[Any]) -> None:
             etag="e", mode="snapshot", contract="{}", contract_digest="d", delivered_at=DAY.format(day), rows_read=read,
             rows_accepted=read - rejected, rows_rejected=rejected, state="applied",
         )  # fmt: skip
+        _insert(
+            connection, "deliveries", bucket="landing", object_key=feed, etag="e", size=1,
+            last_modified=DAY.format(day), prefix="", source=source, feed_path=feed, batch_key=f"{source}-{day}",
+            state="ingested", run_id="r",
+        )  # fmt: skip
     days = {"alpha": 5, "beta": 2, "gamma": 3}
     for source, listing, seller, title, brand, gtin, price, currency, condition, availability, cluster, gone in OFFERS:
         seen = DAY.format(days[source])

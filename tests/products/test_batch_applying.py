@@ -5,10 +5,11 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from typing import Any
+from time import sleep
+from typing import Any, cast
 
 import pyarrow as pa
 import pytest
@@ -22,13 +23,18 @@ from assets.listings.schema import RAW_LISTINGS
 from assets.products.applying import Applied, apply_batch, roll_back
 from assets.products.guarding import SnapshotRules, Verdict, guard
 from assets.products.schema import CLEANED_PRODUCTS, REJECTED_PRODUCTS
-from resources.batch_book import LedgerEntry, NotHeld, PostgresBatchBook, UnknownBatch
+from resources.batch_book import NotHeld, PostgresBatchBook, UnknownBatch
+from resources.landing_zone import LandingBucket
+from resources.object_store import ObjectVersion
 from resources.warehouse import Warehouse, WarehouseError
+from sensors.deliveries import batch_key as batch_key_of
+from sensors.landing import look
 
 pytestmark = [pytest.mark.stack, pytest.mark.laws]
 
 START = datetime(2026, 11, 1, tzinfo=UTC)
-SNAPSHOT, DELTA = "all.csv", "changes-*.csv"
+SNAPSHOT, DELTA = "all-*.csv", "changes-*.csv"
+SOURCES = ("shop", "other", "mixed")
 TABLES = ("listings", "listing_history", "products", "product_history")
 
 
@@ -73,6 +79,27 @@ def warehouse(new_warehouse: Callable[[str], AbstractContextManager[Warehouse]])
         yield warehouse
 
 
+class Landing:
+    """A landing bucket with a contract for every source, in memory."""
+
+    def __init__(self) -> None:
+        self.objects: dict[str, ObjectVersion] = {}
+        self.currency, self.mode = "EUR", "snapshot"
+        for source in SOURCES:
+            self.put(f"{source}/feeds.yaml", "contracts", START)
+
+    def put(self, key: str, etag: str, moment: datetime) -> None:
+        self.objects[key] = ObjectVersion(key=key, etag=etag, size=1, last_modified=moment)
+
+    def versions(self) -> list[ObjectVersion]:
+        return list(self.objects.values())
+
+    def read(self, object_key: str, at_most: int) -> bytes:
+        feed = {"source": object_key.partition("/")[0], "format": "csv", "currency": self.currency}
+        feeds = [{**feed, "path": SNAPSHOT, "mode": self.mode}, {**feed, "path": DELTA, "mode": "delta"}]
+        return json.dumps({"feeds": feeds}).encode()
+
+
 class Shops:
     """The catalogue, and shops that deliver to it; hours count from `START`."""
 
@@ -80,28 +107,34 @@ class Shops:
         self.warehouse = warehouse
         self.book = PostgresBatchBook(warehouse, "landing")
         self.archive = Archive()
+        self.landing = Landing()
 
     def deliver(self, hour: float, offers: Offers, *, source: str = "shop", path: str = SNAPSHOT) -> Applied:
-        """Write down a batch as the landing sensor does, and apply it."""
-        return self.apply(self.write_down(hour, offers, source=source, path=path), offers)
+        """Write down a batch as the landing sensor does, and apply it; what only repeats is not run."""
+        batch = self.write_down(hour, offers, source=source, path=path)
+        return Applied() if self.delivery(hour, source)["state"] == "repeated" else self.apply(batch, offers)
 
     def write_down(self, hour: float, offers: Offers, *, source: str = "shop", path: str = SNAPSHOT) -> Batch:
-        """Write down a batch as the landing sensor does; the same offers are the same bytes, and so the same batch."""
+        """Let the landing sensor see a batch; the same offers are the same bytes, and so the same batch."""
         etag = digest(path, [(name, repr(offer)) for name, offer in offers.items()])
-        mode = "snapshot" if path == SNAPSHOT else "delta"
-        batch_key = f"{source}-{etag[:12]}"
-        moment = START + timedelta(hours=hour)
-        self.book.write_down(
-            [
-                LedgerEntry(
-                    object_key=f"{source}/{path}", etag=etag, size=1, last_modified=moment, state="pending",
-                    batch_key=batch_key, source=source, feed_path=path, mode=mode,
-                    contract=json.dumps({"mode": mode}), contract_digest="0" * 32,
-                )
-            ],
-            (), (),
-        )  # fmt: skip
-        return self.book.batch(batch_key)
+        key = f"{source}/{path.replace('*', f'{hour:g}')}"
+        self.landing.put(key, etag, START + timedelta(hours=hour))
+        self.look()
+        return self.book.batch(batch_key_of(source, path, etag))
+
+    def look(self) -> tuple[str, ...]:
+        """Let the landing sensor look, and return the batches that wait for a run."""
+        return look(cast(LandingBucket, self.landing), self.book).waiting
+
+    def delivery(self, hour: float, source: str = "shop") -> dict[str, Any]:
+        """What the ledger says of the delivery of an hour."""
+        found = [
+            row
+            for row in self.book.deliveries().to_pylist()
+            if row["last_modified"] == START + timedelta(hours=hour) and row["object_key"].startswith(f"{source}/")
+        ]
+        assert len(found) == 1
+        return dict(found[0])
 
     def guard(self, hour: float, offers: Offers, *, path: str = SNAPSHOT, most: float = 0.5) -> tuple[str, Verdict]:
         """Write down a batch and look at it, as the blocking check does before it is applied."""
@@ -115,7 +148,13 @@ class Shops:
             cleaned_products=products_of(batch.source, offers) if products is None else products,
             rejected_products=rejected_of(batch.source, offers),
         )
-        return apply_batch(self.warehouse, self.archive, batch, artifacts, run_id="run-1")
+        read = replace(artifacts, repeats=0, contract_digest=batch.contract_digest)
+        return apply_batch(self.warehouse, self.archive, batch, read, run_id="run-1")
+
+    def current_batches(self) -> list[str]:
+        """The batches that the catalogue is made of, oldest first."""
+        rows = self.rows("SELECT batch_key FROM catalog.current_batches ORDER BY delivered_at")
+        return [row["batch_key"] for row in rows]
 
     def rows(self, query: str, **params: Any) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = self.warehouse.read(query, **params).to_pylist()
@@ -180,7 +219,7 @@ class Shops:
 
     def check_laws(self) -> None:
         """What holds after any batch, in whatever order they came."""
-        for source in ("shop", "other", "mixed"):
+        for source in SOURCES:
             counted = self.rows(sql("assets.products", "catalogue_laws"), source=source)
             assert not any(row["violations"] for row in counted), counted
         orphaned = self.rows(
@@ -394,6 +433,60 @@ def test_a_row_that_a_newer_delta_repeated_is_safe_from_an_older_one(shops: Shop
     assert shops.current() == {"1": ("Kettle", "Kettle")}
 
 
+A, B = {"1": Offer("Kettle A")}, {"1": Offer("Kettle B")}
+
+
+def test_the_newest_bytes_that_come_late_once_more_take_their_place_before_what_they_replaced(shops: Shops) -> None:
+    shops.deliver(3, A)
+    early, late = shops.write_down(1, A), shops.write_down(2, B)
+    assert shops.apply(late, B).made_anew_from == 2
+    shops.apply(early, A)
+    assert shops.history() == [("added", 1, 2), ("changed", 2, 3), ("changed", 3, None)]
+    assert shops.look() == ()
+
+
+def test_a_repeat_comes_back_once_something_late_stands_between_it_and_what_it_repeats(shops: Shops) -> None:
+    shops.deliver(1, A)
+    assert shops.deliver(3, A) == Applied()
+    assert shops.delivery(3)["state"] == "repeated"
+    shops.deliver(2, B)
+    assert shops.history() == [("added", 1, 2), ("changed", 2, 3), ("changed", 3, None)]
+    assert shops.deliver(4, B).made_anew_from == 0, "all before it is applied"
+    assert shops.history()[2:] == [("changed", 3, 4), ("changed", 4, None)]
+
+
+def test_bytes_that_repeat_what_waits_come_in_with_it(shops: Shops) -> None:
+    batch = shops.write_down(1, A)
+    assert shops.write_down(3, A).batch_key == batch.batch_key
+    assert shops.delivery(3)["state"] == "repeated"
+    shops.apply(batch, A)
+    shops.deliver(2, B)
+    assert shops.current() == {"1": ("Kettle A", "Kettle A")}
+
+
+def test_bytes_that_repeat_what_is_being_applied_come_in_with_it(shops: Shops) -> None:
+    batch = shops.write_down(1, A)
+    with ThreadPoolExecutor(1) as pool:
+        with shops.warehouse.transaction() as applying:
+            applying.execute(sql("assets.products", "hold_batch"), batch_key=batch.batch_key)
+            applying.execute(sql("assets.products", "close_deliveries"), batch_key=batch.batch_key, run_id="run-1")
+            repeat = pool.submit(shops.write_down, 3, A)
+            while not repeat.done() and not shops.rows("SELECT pid FROM pg_locks WHERE NOT granted"):
+                sleep(0.01)
+            assert not repeat.done()
+        repeat.result(timeout=60)
+    found = shops.rows("SELECT state, run_id FROM catalog.deliveries ORDER BY last_modified")
+    assert found == [{"state": "ingested", "run_id": "run-1"}, {"state": "repeated", "run_id": "run-1"}]
+
+
+def test_a_batch_that_a_run_is_taking_in_is_not_replayed_beside_it(shops: Shops) -> None:
+    batch = shops.write_down(1, A)
+    assert shops.book.claim([batch.batch_key]) == [batch.batch_key]
+    shops.book.replay(batch.batch_key, ["missing_field"])
+    assert shops.book.batch(batch.batch_key).replayed is None
+    assert shops.look() == ()
+
+
 def test_a_listing_that_left_comes_back_where_another_feed_had_taken_it_over_before(shops: Shops) -> None:
     shops.deliver(1, {"1": Offer()})
     shops.deliver(3, {})
@@ -497,6 +590,14 @@ def deliveries(draw: st.DrawFn) -> Delivery:
     return Delivery(feed, draw(st.dictionaries(st.sampled_from(FEEDS[feed]), OFFERS, max_size=4)))
 
 
+@st.composite
+def sequences(draw: st.DrawFn) -> list[Delivery]:
+    """What is delivered hour after hour; some shops deliver the same few files again and again."""
+    few = draw(st.lists(deliveries(), min_size=1, max_size=3))
+    again = draw(st.booleans())
+    return draw(st.lists(st.sampled_from(few) if again else deliveries(), min_size=1, max_size=7))
+
+
 def expected(sequence: Sequence[Delivery]) -> dict[str, dict[str, Offer]]:
     """The model: what every source offers after orderly deliveries."""
     sources: dict[str, dict[str, tuple[str, Offer]]] = {source: {} for source, _ in FEEDS}
@@ -516,10 +617,27 @@ def expected(sequence: Sequence[Delivery]) -> dict[str, dict[str, Offer]]:
 def deliver_in_order(shops: Shops, sequence: Sequence[Delivery], order: Iterable[int]) -> None:
     """Begin with an empty catalogue and deliver what was made at each hour, in the order in which it arrives."""
     empty(shops.warehouse)
+    shops.landing = Landing()
     for number in order:
         source, path = sequence[number].feed
         shops.deliver(number, sequence[number].offers, source=source, path=path)
         shops.check_laws()
+
+
+def deliver_and_then_run(shops: Shops, sequence: Sequence[Delivery], looked: Iterable[int], run: Iterable[int]) -> None:
+    """Begin with an empty catalogue, let everything be seen in one order, and run what waits in another."""
+    empty(shops.warehouse)
+    shops.landing = Landing()
+    batches = {}
+    for number in looked:
+        source, path = sequence[number].feed
+        batches[number] = shops.write_down(number, sequence[number].offers, source=source, path=path)
+    waiting = shops.look()
+    for number in run:
+        if batches[number].batch_key in waiting:
+            shops.apply(batches[number], sequence[number].offers)
+            shops.check_laws()
+    assert shops.look() == ()
 
 
 RANDOM_SEQUENCES = settings(
@@ -528,7 +646,7 @@ RANDOM_SEQUENCES = settings(
 
 
 @RANDOM_SEQUENCES
-@given(st.lists(deliveries(), min_size=1, max_size=7), st.data())
+@given(sequences(), st.data())
 def test_in_whatever_order_and_however_often_batches_come_the_catalogue_is_that_of_orderly_deliveries(
     shops: Shops, sequence: list[Delivery], data: st.DataObject
 ) -> None:
@@ -541,6 +659,9 @@ def test_in_whatever_order_and_however_often_batches_come_the_catalogue_is_that_
         wanted = {name: (offer.title, offer.title if offer.is_clean else None) for name, offer in offers.items()}
         assert shops.current(source) == wanted
     assert shops.content() == orderly, "history and times too"
+    looked, run = data.draw(st.permutations(numbers)), data.draw(st.permutations(numbers))
+    deliver_and_then_run(shops, sequence, looked, run)
+    assert shops.content() == orderly, "in whatever order they are seen and then run"
     before = shops.written()
     newest = sequence[-1]
     assert shops.deliver(len(sequence) - 1, newest.offers, source=newest.feed[0], path=newest.feed[1]) == Applied()
@@ -548,7 +669,7 @@ def test_in_whatever_order_and_however_often_batches_come_the_catalogue_is_that_
 
 
 @RANDOM_SEQUENCES
-@given(st.lists(deliveries(), min_size=1, max_size=7), st.data())
+@given(sequences(), st.data())
 def test_a_batch_that_is_rolled_back_might_never_have_come_and_accepted_again_might_never_have_gone(
     shops: Shops, sequence: list[Delivery], data: st.DataObject
 ) -> None:
@@ -607,6 +728,16 @@ def test_a_snapshot_that_would_delist_too_much_is_held(
     assert len(shops.current()) == 10, "nothing is delisted by looking"
 
 
+def test_a_feed_that_was_no_snapshot_after_all_lists_again_what_its_newest_one_lacked(shops: Shops) -> None:
+    shops.deliver(1, TEN)
+    shops.deliver(2, some(9))
+    shops.landing.mode = "delta"
+    (batch_key,) = shops.look()
+    assert shops.apply(shops.book.batch(batch_key), some(9)).listings == {"relisted": 1}
+    assert len(shops.current()) == 10
+    assert shops.apply(shops.book.batch(batch_key), some(9)) == Applied(), "it is the same again"
+
+
 def test_a_first_snapshot_and_one_that_is_late_are_not_held(shops: Shops) -> None:
     assert not shops.guard(1, some(2))[1].is_held
     shops.deliver(2, TEN)
@@ -650,3 +781,91 @@ def test_a_newer_snapshot_takes_the_place_of_a_held_one(shops: Shops) -> None:
     shops.book.accept(batch_key)
     assert shops.apply(shops.book.batch(batch_key), some(2)) == Applied(made_anew_from=3)
     assert len(shops.current()) == 9
+
+
+def test_a_held_snapshot_does_not_come_in_by_being_delivered_again(shops: Shops) -> None:
+    shops.deliver(1, {})
+    shops.deliver(2, TEN)
+    batch_key, verdict = shops.guard(3, {})
+    assert verdict.is_held
+    made_of = shops.current_batches()
+    assert shops.deliver(4, {}) == Applied()
+    [refusal] = shops.book.refusals()
+    assert f"offerline accept {batch_key}" in refusal["reason"], "the newest delivery says only that it repeats"
+    assert shops.deliver(2.5, {"new": Offer()}, path=DELTA).made_anew_from == 0
+    shops.deliver(1.5, {"old": Offer()}, path=DELTA)
+    assert sorted(shops.current()) == [*sorted(TEN), "new", "old"]
+    assert set(made_of) < set(shops.current_batches()), "what was made of its first delivery stays"
+
+    shops.book.accept(batch_key)
+    assert shops.look() == (batch_key,)
+    shops.apply(shops.book.batch(batch_key), {})
+    assert sorted(shops.current()) == ["new", "old"]
+    assert shops.history("0") == [("added", 2, 3), ("delisted", 3, None)]
+
+
+def test_accepting_a_snapshot_once_is_not_accepting_its_bytes_for_ever(shops: Shops) -> None:
+    shops.deliver(1, TEN)
+    batch_key, _ = shops.guard(2, {})
+    shops.book.accept(batch_key)
+    shops.apply(shops.book.batch(batch_key), {})
+    assert shops.current() == {}
+    shops.deliver(3, TEN)
+    again, verdict = shops.guard(30, {})
+    assert (again, verdict.is_held) == (batch_key, True)
+    assert len(shops.current()) == 10
+
+
+def test_a_snapshot_that_comes_late_between_others_is_held_for_what_it_would_delist_there(shops: Shops) -> None:
+    shops.deliver(1, TEN)
+    shops.deliver(3, TEN | {"new": Offer()})
+    _, verdict = shops.guard(2, some(2))
+    assert verdict.is_held
+    assert (verdict.delisting.listed, verdict.delisting.missing) == (10, 8)
+
+
+def test_a_snapshot_that_is_read_again_is_compared_with_what_it_was(shops: Shops) -> None:
+    shops.deliver(1, TEN)
+    batch_key, _ = shops.guard(2, some(2))
+    shops.book.accept(batch_key)
+    shops.apply(shops.book.batch(batch_key), some(2))
+    shops.landing.currency = "USD"
+    assert shops.look() == (batch_key,)
+    rules = SnapshotRules()
+    read_again = shops.book.batch(batch_key)
+    assert not guard(shops.warehouse, shops.book, read_again, listings_of("shop", some(2)), rules).is_held
+    made_of = shops.current_batches()
+    by_a_broken_contract = guard(shops.warehouse, shops.book, read_again, listings_of("shop", {}), rules)
+    assert (by_a_broken_contract.is_held, by_a_broken_contract.delisting.listed) == (True, 2)
+    assert shops.current_batches() == made_of == [batch_key], "it is held, and the catalogue is made of it still"
+
+
+def test_a_contract_that_is_corrected_while_a_run_reads_by_the_one_before_is_not_lost(shops: Shops) -> None:
+    batch = shops.write_down(1, TEN)
+    assert shops.book.claim([batch.batch_key]) == [batch.batch_key]
+    shops.landing.currency = "USD"
+    assert shops.look() == (), "no second run beside the first one"
+    shops.apply(batch, TEN)
+    assert len(shops.current()) == 10
+    assert shops.look() == (batch.batch_key,)
+    again = shops.book.batch(batch.batch_key)
+    assert again.contract["currency"] == "USD"
+    shops.apply(again, TEN)
+    assert shops.look() == ()
+    assert state(shops, 1) == ("applied", "ingested")
+
+
+@pytest.mark.parametrize("put_aside", [PostgresBatchBook.refuse, PostgresBatchBook.hold])
+def test_what_was_put_aside_by_the_contract_before_is_tried_by_the_corrected_one(
+    shops: Shops, put_aside: Callable[..., None]
+) -> None:
+    batch = shops.write_down(1, TEN)
+    assert shops.book.claim([batch.batch_key]) == [batch.batch_key]
+    shops.landing.currency = "USD"
+    assert shops.look() == ()
+    put_aside(shops.book, batch.batch_key, "no title in any row", read_by=batch.contract_digest)
+    assert shops.look() == (batch.batch_key,)
+    corrected = shops.book.batch(batch.batch_key)
+    put_aside(shops.book, batch.batch_key, "no title in any row", read_by=corrected.contract_digest)
+    assert shops.look() == ()
+    assert [refusal["reason"] for refusal in shops.book.refusals()] == ["no title in any row"]

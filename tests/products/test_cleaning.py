@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from assets.contract import ContractBroken
 from assets.listings.schema import RAW_LISTINGS
 from assets.products.brands import BrandLexicon
-from assets.products.cleaning import Cleaned, CleaningRules, clean_listings
+from assets.products.cleaning import Cleaned, CleaningRules, clean_again, clean_listings
 from assets.products.fingerprints import CONTENT_COLUMNS, embedding_text
 from assets.products.languages import detect_language
 from assets.products.links import clean_link
@@ -49,6 +49,26 @@ def clean_one(**values: Any) -> dict[str, Any]:
     products = clean(listing(**values)).products.to_pylist()
     assert len(products) == 1
     return dict(products[0])
+
+
+def test_what_is_cleaned_again_is_what_is_new_or_changed_or_meant_and_what_has_left_is_gone() -> None:
+    same, changed, gone = (listing(listing_id=name, title=f"Kettle {name}") for name in ("same", "changed", "gone"))
+    meant, spared = listing(listing_id="meant", title=""), listing(listing_id="spared", title="N/A")
+    rows = table(same, changed, gone, meant, spared)
+    first = clean_listings(rows, rules=RULES, brands=LEXICON)
+    assert Counter(first.rejected.column("reason").to_pylist()) == Counter(title_empty=1, title_meaningless=1)
+    kept = [{**row, "title": f"as it was: {row['title']}"} for row in first.products.to_pylist()]
+    before = Cleaned(pa.Table.from_pylist(kept, schema=first.products.schema), first.rejected)
+    now = table(
+        same, listing(listing_id="changed", title="Toaster"), meant, spared, listing(listing_id="new", title="Pan")
+    )
+    again = clean_again(now, rows, before, {"title_empty"}, rules=RULES, brands=LEXICON)
+    assert {row["listing_id"]: row["title"] for row in again.products.to_pylist()} == {
+        "same": "as it was: Kettle same",
+        "changed": "Toaster",
+        "new": "Pan",
+    }
+    assert sorted(again.rejected.column("listing_id").to_pylist()) == ["meant", "spared"]
 
 
 def test_a_whole_listing() -> None:

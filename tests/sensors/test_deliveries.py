@@ -1,5 +1,6 @@
 """What is new is a pure function of two listings."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from hypothesis import given
@@ -42,11 +43,14 @@ def known(number: int, of: ObjectVersion, state: str = "ingested", key: str | No
     return KnownDelivery(delivery_id=number, object=of, state=state, batch_key=key)
 
 
-def newest(path: str, etag: str, *, refused: bool = False, contracts: FeedContracts = CONTRACTS) -> NewestBatch:
+def newest(
+    path: str, etag: str, minute: int = 0, *, refused: bool = False, contracts: FeedContracts = CONTRACTS
+) -> NewestBatch:
     contract = contracts.match(path)
     assert contract is not None
     key = batch_key(contract.source, contract.path, etag)
-    return NewestBatch(batch_key=key, contract_digest=contract.digest, refused=refused)
+    delivered_at = NOON + timedelta(minutes=minute)
+    return NewestBatch(batch_key=key, contract_digest=contract.digest, delivered_at=delivered_at, refused=refused)
 
 
 def test_a_new_object_is_a_delivery_of_the_feed_that_declares_it() -> None:
@@ -127,6 +131,26 @@ def test_a_newer_delivery_makes_the_reading_of_the_older_one_needless() -> None:
     assert decided.reread == ()
 
 
+def test_the_bytes_of_the_newest_delivery_that_come_late_take_their_own_place() -> None:
+    ledger = [known(1, version("shop/offers-3.csv", "a", 3), key=batch_key("acme", "offers-*.csv", "a"))]
+    late = [version("shop/offers-1.csv", "a", 1), version("shop/offers-2.csv", "b", 2)]
+    current = {("acme", "offers-*.csv"): newest("offers-3.csv", "a", 3)}
+    decided = plan([*late, version("shop/offers-4.csv", "a", 4)], ledger, current=current)
+    assert [(arrival.object.etag, arrival.repeats) for arrival in decided.arrivals] == [
+        ("a", False),
+        ("b", False),
+        ("a", True),
+    ]
+
+
+def test_what_is_replayed_from_the_rows_that_were_kept_does_not_need_its_object() -> None:
+    old, new = version("shop/all.csv", "e1"), version("shop/all.csv", "e2", 5)
+    waits = replace(known(1, old, "pending", batch_key("zeta", "all.csv", "e1")), is_kept=True)
+    decided = plan([new], [waits], current={("zeta", "all.csv"): newest("all.csv", "e1")})
+    assert [arrival.object for arrival in decided.arrivals] == [new]
+    assert decided.replaced == ()
+
+
 def test_refused_bytes_that_are_delivered_again_are_tried_again() -> None:
     first, second = version("shop/all.csv", "e1"), version("shop/all.csv", "e1", 5)
     ledger = [known(1, first, "failed", batch_key("zeta", "all.csv", "e1"))]
@@ -158,9 +182,11 @@ def test_no_version_is_missed_and_none_arrives_twice(history: list[list[ObjectVe
             state = "ignored" if arrival.batch_key is None else "ingested"
             ledger.append(known(len(ledger), arrival.object, state, arrival.batch_key))
             if arrival.contract is not None and arrival.batch_key is not None:
-                current[arrival.contract.source, arrival.contract.path] = NewestBatch(
-                    batch_key=arrival.batch_key, contract_digest=arrival.contract.digest
-                )
+                feed, at = (arrival.contract.source, arrival.contract.path), arrival.object.last_modified
+                if feed not in current or current[feed].delivered_at <= at:
+                    current[feed] = NewestBatch(
+                        batch_key=arrival.batch_key, contract_digest=arrival.contract.digest, delivered_at=at
+                    )
         assert plan(listed, ledger, current=current) == LandingPlan(), "looking again finds nothing new"
     assert sorted(set(arrived)) == sorted(arrived), "a version arrived twice"
     assert set(arrived) == {v for listed in history for v in listed}, "a version was missed"

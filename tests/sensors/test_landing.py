@@ -250,7 +250,44 @@ def test_a_batch_whose_rows_are_replayed_waits_for_a_run_by_the_contract_of_toda
         transaction.execute(sql("assets.products", "close_deliveries"), batch_key=batch_key, run_id="run-2")
     zone.deliver_bytes(CONTRACTS.replace(b"EUR", b"GBP"), "shops/feeds.yaml")
     assert tick(zone, book, instance) == [batch_key]
-    assert book.batch(batch_key).replayed == frozenset()
+    assert book.batch(batch_key).replayed is None
+
+
+def test_what_was_overwritten_before_it_was_read_is_written_off_and_what_was_read_is_not(
+    zone: LandingBucket, book: PostgresBatchBook, instance: dg.DagsterInstance
+) -> None:
+    zone.deliver_bytes(OFFERS, "shops/offers.csv")
+    (batch_key,) = tick(zone, book, instance)
+    with book.warehouse.transaction() as transaction:
+        transaction.execute(sql("assets.products", "close_deliveries"), batch_key=batch_key, run_id="run-1")
+    zone.deliver_bytes(CONTRACTS.replace(b"EUR", b"USD"), "shops/feeds.yaml")
+    assert look(zone, book).waiting == (batch_key,)
+    zone.deliver_bytes(OFFERS + b"2,Toaster\n", "shops/offers.csv")
+    (newer,) = look(zone, book).waiting
+    assert newer != batch_key, "it cannot be read again"
+    assert dict(stands(book)) == {batch_key: "applied", newer: "pending"}
+    assert sorted(state for _, state in states(book)) == ["ingested", "pending"]
+
+    zone.deliver_bytes(OFFERS + b"3,Mixer\n", "shops/offers.csv")
+    (newest,) = look(zone, book).waiting
+    assert dict(stands(book)) == {batch_key: "applied", newer: "superseded", newest: "pending"}
+
+
+def test_what_was_never_read_is_not_the_newest_delivery_that_later_ones_repeat(
+    zone: LandingBucket, book: PostgresBatchBook, instance: dg.DagsterInstance
+) -> None:
+    zone.deliver_bytes(OFFERS, "shops/offers.csv")
+    (never_read,) = look(zone, book).waiting
+    zone.deliver_bytes(OFFERS + b"2,Toaster\n", "shops/offers.csv")
+    (wrong,) = tick(zone, book, instance)
+    roll_back(book, wrong)
+    sleep(1.1)  # the store tells times of delivery apart by the second
+    zone.deliver_bytes(OFFERS, "shops/offers.csv")
+    assert tick(zone, book, instance) == [never_read]
+
+
+def stands(book: PostgresBatchBook) -> list[tuple[str, str]]:
+    return [(row["batch_key"], row["state"]) for row in book.newest(99)]
 
 
 def test_a_version_that_is_gone_is_said_to_be_gone(zone: LandingBucket, tmp_path: Path) -> None:
@@ -313,6 +350,11 @@ def test_a_lost_request_waits_again_and_is_given_up_in_the_end(
     assert state == "failed"
     (row,) = book.deliveries().to_pylist()
     assert f"its run never started, {MAX_ATTEMPTS} times" in row["reason"]
+    assert f"offerline accept {row['batch_key']}" in row["reason"]
+    assert tick(zone, book, instance) == []
+    book.accept(row["batch_key"])
+    assert not book.batch(row["batch_key"]).is_accepted, "nobody has said that it may delist much"
+    assert tick(zone, book, instance) == [row["batch_key"]]
 
 
 def test_what_a_dead_process_claimed_waits_again_at_once(
