@@ -8,7 +8,7 @@ import html
 import io
 import json
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from assets.listings.feeds import FeedContract
+from assets.listings.intake import ids_of
 from assets.presentation import plain
 
 #: What stands in a text where the listing was named.
@@ -107,13 +108,11 @@ class Mentions:
         """Whether a rejected row is the listing's: by its id column, or by its text where it could not be parsed."""
         if not parsed:
             return re.search(rf"(?<![\w-]){re.escape(self.listing_id)}(?![\w-])", raw) is not None
-        fields = json.loads(raw)
-        ids = (fields.get(column) for column in contract.columns["listing_id"])
-        return any(isinstance(text, str) and text.strip() == self.listing_id for text in ids)
+        return self.listing_id in ids_of(json.loads(raw), contract)
 
     def in_text(self, text: str) -> bool:
         """Whether a text names the listing, also as HTML writes it."""
-        return self._word.search(html.unescape(text)) is not None
+        return any(self._word.search(written) for written in (text, html.unescape(text)))
 
     def cut_from_csv(self, data: bytes) -> tuple[bytes, int]:
         """Return a CSV file without the rows that name the listing, and how many they were."""
@@ -129,8 +128,8 @@ class Mentions:
         Lines of tables go as a whole; elsewhere the name is replaced. Pictures of single offers go where a text of the
         same event named the listing, for nobody can tell whom they show.
         """
-        is_named = self.in_text(json.dumps(event, ensure_ascii=False))
-        return self._cut(event) if is_named else event
+        # Its texts one by one: written as JSON they have escapes in them, and are other texts.
+        return self._cut(event) if any(map(self.in_text, _texts(event))) else event
 
     def _cut(self, value: Any) -> Any:
         if isinstance(value, str):
@@ -149,6 +148,14 @@ class Mentions:
             return text
         lines = [line for line in text.split("\n") if not (line.startswith("|") and self._word.search(line))]
         return self._word.sub(ERASED, "\n".join(lines))
+
+
+def _texts(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict | list):
+        for each in value.values() if isinstance(value, dict) else value:
+            yield from _texts(each)
 
 
 def _without_text(value: Any) -> Any:
