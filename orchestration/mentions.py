@@ -19,6 +19,7 @@ import pyarrow.compute as pc
 from assets.listings.feeds import FeedContract
 from assets.listings.intake import ids_of
 from assets.presentation import plain
+from assets.summaries.facts import plain as in_prose
 
 #: What stands in a text where the listing was named.
 ERASED = "(erased)"
@@ -28,6 +29,10 @@ CLUSTER_TEXTS = ("golden_records", "cluster_summaries")
 PICTURED = "step by step"
 #: Shorter titles are no name: they would be found where something else is meant.
 SHORTEST_TITLE = 8
+#: Most of a title that a summary or a table shows.
+LONGEST_TITLE = 160
+#: So much of the beginning of a longer one is a name where the rest is cut off.
+TELLING_HEAD = 40
 
 
 @dataclass(frozen=True)
@@ -60,18 +65,28 @@ class Mentions:
 
     @cached_property
     def _spellings(self) -> list[str]:
-        """The names as they are and as a table in Markdown writes them, longest first."""
-        return sorted({spelling for name in self._names for spelling in (name, plain(name))}, key=len, reverse=True)
+        """The names as they are, as summaries and as tables in Markdown write them, longest first."""
+        written = {text for name in self._names for text in (name, in_prose(name, LONGEST_TITLE)) if text}
+        return sorted({spelling for text in written for spelling in (text, plain(text))}, key=len, reverse=True)
+
+    @cached_property
+    def _heads(self) -> list[str]:
+        """How long names begin: they name the listing too where a text is cut off within the rest."""
+        return sorted({spelling[:TELLING_HEAD] for spelling in self._spellings if len(spelling) > TELLING_HEAD})
 
     @cached_property
     def _word(self) -> re.Pattern[str]:
-        return re.compile(rf"(?<![\w:-])(?:{'|'.join(map(re.escape, self._spellings))})(?![\w:-])")
+        whole = [re.escape(spelling) for spelling in self._spellings]
+        cut_off = [rf"{re.escape(head)}[^\n]{{0,{LONGEST_TITLE}}}?…" for head in self._heads]
+        return re.compile(rf"(?<![\w:-])(?:{'|'.join(whole + cut_off)})(?![\w:-])")
 
     @cached_property
     def in_json(self) -> frozenset[str]:
-        """The names as they stand inside a JSON text."""
+        """The names, and how long ones begin, as they stand inside a JSON text."""
         return frozenset(
-            json.dumps(name, ensure_ascii=ascii_only)[1:-1] for name in self._spellings for ascii_only in (True, False)
+            json.dumps(name, ensure_ascii=ascii_only)[1:-1]
+            for name in (*self._spellings, *self._heads)
+            for ascii_only in (True, False)
         )
 
     def in_table(self, table: pa.Table, name: str, batch_key: str | None = None) -> pa.ChunkedArray:
@@ -116,11 +131,11 @@ class Mentions:
 
     def cut_from_csv(self, data: bytes) -> tuple[bytes, int]:
         """Return a CSV file without the rows that name the listing, and how many they were."""
-        rows = list(csv.reader(io.StringIO(data.decode())))
+        rows = list(csv.reader(io.StringIO(data.decode(errors="surrogateescape"))))
         kept = [row for row in rows if not self._names & {*row}]
         out = io.StringIO()
         csv.writer(out, quoting=csv.QUOTE_ALL, lineterminator="\n").writerows(kept)
-        return out.getvalue().encode(), len(rows) - len(kept)
+        return out.getvalue().encode(errors="surrogateescape"), len(rows) - len(kept)
 
     def cut_from_event(self, event: Any) -> Any:
         """Return one of Dagster's events, as JSON values, with nothing in it that names the listing.

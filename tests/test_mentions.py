@@ -8,8 +8,10 @@ import pytest
 from assets.listings.feeds import FeedContract
 from assets.listings.schema import REJECTED_LISTINGS
 from assets.presentation import plain
+from assets.summaries.facts import plain as in_prose
 from orchestration.mentions import Mentions
 
+LONG = "A title that begins as many others do, with more than forty characters"
 #: Titles and ids with what JSON, Markdown and HTML escape.
 AWKWARD = [
     ('Dell 27" Monitor P2723D', "1"),
@@ -17,6 +19,7 @@ AWKWARD = [
     ("Black & Decker <18V> *Drill*", "1"),
     ("C:\\Path & Co. #7 Toolbox", "1"),
     ("Ünter | Über_Kabel", "1"),
+    (f"A long title & [{', '.join(f'part {number}' for number in range(30))}]", "1"),
     ("A plain title", "A_1"),
     ("A plain title", 'A"[1]'),
 ]
@@ -29,6 +32,8 @@ def test_nothing_of_a_listing_is_left_in_an_event_however_it_is_spelt(title: str
         for said, left in (
             (f"| id |\n| --- |\n| {plain(name)} |\n| best_buy:2 |", "| id |\n| --- |\n| best_buy:2 |"),
             (f"joined {name} with another", "joined (erased) with another"),
+            (f"For {in_prose(name, 160)} there is 1 offer", "For (erased) there is 1 offer"),
+            (f"| {plain(f'For {in_prose(name, 160)} there are 2 offers in one shop.')} |\n| x |", "| x |"),
         ):
             event = {
                 "told": [{"text": said}],
@@ -42,9 +47,11 @@ def test_nothing_of_a_listing_is_left_in_an_event_however_it_is_spelt(title: str
 
 
 def test_an_event_that_names_others_alone_stays_as_it_is() -> None:
-    mentions = Mentions(source="best_buy", listing_id="A_1", titles={'Dell 27" Monitor P2723D'})
+    mentions = Mentions(
+        source="best_buy", listing_id="A_1", titles={'Dell 27" Monitor P2723D', f"{LONG} and other things"}
+    )
     event = {
-        "told": ["best_buy:A_12", "best_buy:A_1-b", 'A Dell 27" Monitor P2723DE', "bestbuy:A_1"],
+        "told": ["best_buy:A_12", "best_buy:A_1-b", 'A Dell 27" Monitor P2723DE', "bestbuy:A_1", f"{LONG} and more"],
         "pictures": [{"label": "scores, step by step", "entry_data": {"md_str": "a picture of others"}}],
     }
     assert mentions.cut_from_event(event) == event
