@@ -88,6 +88,7 @@ def benchmark_reading(
     folder: Path,
     *,
     gigabytes: float = 2.0,
+    cache: Path | None = None,
     rules: FeedRules | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> list[Reading]:
@@ -96,17 +97,22 @@ def benchmark_reading(
     Args:
         folder: Folder with `feeds.yaml` and feeds.
         gigabytes: Size of the large feeds, unpacked, in 10**9 bytes.
+        cache: Folder in which the feeds lie while they are read; that of the system's temporary files, which may be
+            in memory, by default.
         rules: Which feeds are made.
         progress: Told what is being done.
 
     Raises:
         NotABenchmark: the folder holds no feed.
+        OSError: there is no room for the feeds.
     """
     if not (folder / CONTRACTS).is_file():
         raise NotABenchmark(f"{folder}: expected {CONTRACTS} beside the feeds")
     tell, rules = progress or (lambda news: None), rules or FeedRules()
     readings = []
-    with tempfile.TemporaryDirectory(prefix="offerline-reading-") as name:
+    if cache is not None:
+        cache.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="offerline-reading-", dir=cache) as name:
         scratch = Path(name)
         offers = [row for table in read_feeds(folder, scratch) for row in table.select(CANONICAL_FIELDS).to_pylist()]
         for form in rules.forms:

@@ -6,18 +6,17 @@ commands do (see `refresh`, `delivery`, `report`, `stores`).
 
 import dataclasses
 import json
-from collections.abc import Sequence
 from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
 from rich.console import Console
-from rich.markup import escape
 
 from orchestration import cli_corrections, cli_stack
-from orchestration.cli_stack import entered, explained
+from orchestration.cli_stack import Json, entered, explained
 from orchestration.settings import UserError
+from orchestration.terminal import escape, print_json
 
 app = typer.Typer(
     name="offerline",
@@ -29,8 +28,6 @@ app = typer.Typer(
 )
 benchmark = typer.Typer(help="Measure quality and cost; prints figures, asserts nothing.", no_args_is_help=True)
 app.add_typer(benchmark, name="benchmark")
-
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead, for programs.")]
 
 
 @app.command()
@@ -82,7 +79,7 @@ def land(
         refused = [row["object_key"] for row in platform.parts.batch_book.refusals()]
         delivered = deliver_file(file, source, platform.parts.landing_zone, again=refused)
     if as_json:
-        _print_json(dataclasses.asdict(delivered))
+        print_json(dataclasses.asdict(delivered))
         return
     state = "is there already" if delivered.unchanged else "delivered"
     Console().print(f"{escape(delivered.object_key)} {state}", highlight=False, soft_wrap=True)
@@ -131,7 +128,7 @@ def search(
         (vector,) = platform.parts.embedder.embed([text])
         found = index.nearest(vector, limit=limit, where=where)
     if as_json:
-        _print_json([{**dataclasses.asdict(hit.product), "similarity": hit.similarity} for hit in found])
+        print_json([{**dataclasses.asdict(hit.product), "similarity": hit.similarity} for hit in found])
     elif found:
         Console().print(search_table(found))
     else:
@@ -153,7 +150,7 @@ def show(
     with entered() as platform:
         clusters = report.show(platform.parts.warehouse, cluster_id)
     if as_json:
-        _print_json([dataclasses.asdict(cluster) for cluster in clusters])
+        print_json([dataclasses.asdict(cluster) for cluster in clusters])
         return
     console = Console()
     if not clusters:
@@ -189,7 +186,7 @@ def explain(
         with explained():
             _write(plot_file, png(*waterfalls([explanation]), height=WATERFALL_HEIGHT))
     if as_json:
-        _print_json(dataclasses.asdict(explanation))
+        print_json(dataclasses.asdict(explanation))
     else:
         print_explanation(Console(), explanation)
 
@@ -328,10 +325,12 @@ def reading(
     Takes some minutes per gigabyte, and the disk space of the largest feed. Needs no servers.
     """
     from benchmarks.reading import benchmark_reading
+    from orchestration.settings import load_settings
     from orchestration.tables import reading_table
 
     with explained(), Console(stderr=True).status("starting") as status:
-        readings = benchmark_reading(folder, gigabytes=gigabytes, progress=status.update)
+        cache = load_settings().home / "benchmarks"
+        readings = benchmark_reading(folder, gigabytes=gigabytes, cache=cache, progress=status.update)
     Console().print(reading_table(readings))
     if json_file is not None:
         with explained():
@@ -347,7 +346,3 @@ def _write(path: Path, content: bytes) -> None:
 
 def _money(value: float | None) -> Decimal | None:
     return None if value is None else Decimal(str(value))
-
-
-def _print_json(value: Sequence[Any] | dict[str, Any]) -> None:
-    typer.echo(json.dumps(value, default=str, ensure_ascii=False, indent=2))

@@ -5,21 +5,19 @@ other commands (see `cli`).
 """
 
 import dataclasses
-import json
-from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 
-from orchestration.cli_stack import entered, explained
+from orchestration.cli_stack import Json, entered, explained
+from orchestration.terminal import print_json
 
 if TYPE_CHECKING:
     from orchestration.context import Platform
     from orchestration.run_command import Preparation
 
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead, for programs.")]
 Source = Annotated[str | None, typer.Option("--source", help="Only of this shop.")]
 
 
@@ -44,7 +42,7 @@ def batches(
     with entered() as platform:
         rows = platform.parts.batch_book.newest(limit, source)
     if as_json:
-        typer.echo(json.dumps(rows, default=str, ensure_ascii=False, indent=2))
+        print_json(rows)
     elif rows:
         Console().print(batches_table(rows))
     else:
@@ -81,7 +79,7 @@ def rejected(
             rows = list(islice(found, limit))
             table, values = rejections_table(rows), [dataclasses.asdict(row) for row in rows]
     if as_json:
-        typer.echo(json.dumps(values, ensure_ascii=False, indent=2))
+        print_json(values)
     elif values:
         Console().print(table)
     else:
@@ -103,7 +101,7 @@ def replay(
     """
     from orchestration.rejections import request_replay
 
-    def prepare(platform: "Platform", console: Console) -> Mapping[str, Any]:
+    def prepare(platform: "Platform", console: Console, told: dict[str, Any]) -> None:
         parts = platform.parts
         meant = request_replay(
             parts.warehouse,
@@ -113,9 +111,9 @@ def replay(
             reasons=frozenset(reasons),
             source=source,
         )
+        told["replayed"] = meant
         rows = ", ".join(f"{count:,} of {batch}" for batch, count in sorted(meant.items()))
         console.print(f"Rows that go through again: {rows}", highlight=False)
-        return {"replayed": meant}
 
     _correct(prepare, as_json)
 
@@ -134,15 +132,15 @@ def rollback(
     from orchestration.rollback import roll_back_batch
     from orchestration.tables import changes_table
 
-    def prepare(platform: "Platform", console: Console) -> Mapping[str, Any]:
+    def prepare(platform: "Platform", console: Console, told: dict[str, Any]) -> None:
         parts = platform.parts
         archive = parts.batch_archive(platform.instance)
         undone = roll_back_batch(parts.warehouse, archive, parts.batch_book, platform.instance, batch)
+        told["changes"] = dataclasses.asdict(undone)
         if undone.made_anew_from or undone.products:
             console.print(changes_table(undone))
         else:
             console.print("Nothing in the catalogue was made of it.", highlight=False)
-        return {"changes": dataclasses.asdict(undone)}
 
     _correct(prepare, as_json)
 
@@ -160,12 +158,16 @@ def erase(
     From the catalogue with its history, both vector indexes, the artifacts of every run, MLflow's files, what Dagster
     keeps of its runs, and the landing bucket: a delivered file that holds it is deleted, for it cannot be changed
     without becoming another delivery. A row of it that is delivered later is rejected as `erased`, and only a digest of
-    its id is kept for that. Then the catalogue is brought up to date. Erasing it again finishes what broke off.
+    its id is kept for that. Then the catalogue is brought up to date, its matching from scratch. While a run is under
+    way nothing is erased. Erasing it again finishes what broke off.
+
+    Registered models keep how often words occur in all titles together. Files that MLflow keeps elsewhere than in the
+    artifacts bucket are not reached.
     """
-    from orchestration.erasure import Eraser
+    from orchestration.erasure import Eraser, Removed
     from orchestration.tables import receipt_table
 
-    def prepare(platform: "Platform", console: Console) -> Mapping[str, Any]:
+    def prepare(platform: "Platform", console: Console, told: dict[str, Any]) -> None:
         parts = platform.parts
         eraser = Eraser(
             warehouse=parts.warehouse,
@@ -176,9 +178,16 @@ def erase(
             instance=platform.instance,
             dagster_database_url=platform.where.dagster_database_url,
         )
-        receipt = eraser.erase(source, listing, keep_landed=keep_landed)
-        console.print(receipt_table(receipt) if receipt else "It was erased already, and nothing of it was left.")
-        return {"receipt": [dataclasses.asdict(removed) for removed in receipt]}
+        receipt: list[Removed] = []
+        try:
+            eraser.erase(source, listing, keep_landed=keep_landed, watch=receipt.append)
+        finally:  # what is gone is gone, also where a store failed before the last was reached
+            if receipt:
+                told["receipt"] = [dataclasses.asdict(removed) for removed in receipt]
+                console.print(receipt_table(receipt))
+        if not receipt:
+            told["receipt"] = []
+            console.print("It was erased already, and nothing of it was left.")
 
     _correct(prepare, as_json)
 
@@ -214,7 +223,7 @@ def stores(
             comparison = stores().compare()
     print_comparison(console, comparison)
     if as_json:
-        typer.echo(json.dumps({**comparison.summary(), "repaired": repaired}, ensure_ascii=False, indent=2))
+        print_json({**comparison.summary(), "repaired": repaired})
     if not comparison.agrees:
         raise typer.Exit(1)
 

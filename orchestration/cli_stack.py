@@ -4,8 +4,9 @@ Belongs here: what these commands print. Not here: how servers are started (stac
 """
 
 import dataclasses
-import json
+import errno
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -14,7 +15,6 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from sqlalchemy.engine import make_url
@@ -22,6 +22,7 @@ from sqlalchemy.engine import make_url
 from orchestration.postgres import psql_command, without_password
 from orchestration.settings import Endpoints, Settings, StackNotStarted, UserError, endpoints, load_settings
 from orchestration.stack import ServiceStatus, Stack
+from orchestration.terminal import escape, print_json
 
 if TYPE_CHECKING:
     from orchestration.context import Platform
@@ -33,6 +34,11 @@ TITLES = {
     "daemon": "Dagster daemon",
     "mlflow": "MLflow UI",
 }
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead, for programs.")]
+#: Errors of the operating system that say where a disk is full, and not what is wrong with a program.
+NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+#: What Python makes of bytes of an argument that it cannot decode.
+_UNDECODED = re.compile("[\udc80-\udcff]")
 COLOURS = {"running": "green", "external": "cyan", "starting": "yellow", "failed": "red", "stopped": "dim"}
 
 
@@ -45,6 +51,14 @@ def explained(console: Console | None = None) -> Iterator[None]:
         _fail(str(error), error, console)
     except PermissionError as error:
         _fail(f"no permission for {error.filename}: is it another user's folder?", error, console)
+    except OSError as error:
+        if error.errno not in NO_ROOM:
+            raise
+        _fail(f"{error.filename or 'a file'} cannot be written: {error.strerror}", error, console)
+    except UnicodeEncodeError as error:
+        if not _UNDECODED.search(error.object):
+            raise
+        _fail(f"{error.object[:100]!r} is no text in UTF-8, as names and words must be", error, console)
     except ModuleNotFoundError as error:
         if find_spec((error.name or __name__).split(".")[0]):
             raise  # ours, or a part of something that is there: not a matter of installing
@@ -160,9 +174,7 @@ def down() -> None:
         console.print("Stopped." if stopped else f"Nothing was running in {stack.settings.home}.", highlight=False)
 
 
-def status(
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON list, for programs.")] = False,
-) -> None:
+def status(as_json: Json = False) -> None:
     """Show every server: state, process, address, age and memory.
 
     The memory includes child processes. States: running, starting, stopped,
@@ -175,7 +187,7 @@ def status(
         settings = load_settings()
         found = Stack(settings).status()
     if as_json:
-        typer.echo(json.dumps([dataclasses.asdict(server) for server in found]))
+        print_json([dataclasses.asdict(server) for server in found])
         return
     console = Console()
     console.print(_table(found))

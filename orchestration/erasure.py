@@ -4,10 +4,12 @@ Belongs here: which stores there are, in which order they are emptied, and the r
 (see `mentions`), keeping it from coming in again (see `assets.listings.intake`).
 """
 
+import csv
 import io
 import json
 import zipfile
-from collections.abc import Iterator, Sequence
+import zlib
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from urllib.parse import unquote
@@ -19,15 +21,17 @@ import pyarrow.parquet as pq
 import sqlalchemy
 
 from assets.batches import listing_digest
+from assets.clusters.ipc import from_ipc
 from assets.embeddings.ports import VectorIndex
 from assets.listings.feeds import FeedContract
 from assets.presentation import asset_key
-from assets.products.assets import PRODUCTS_CHANGED
 from assets.products.schema import CATALOGUE
 from orchestration.mentions import Mentions
+from orchestration.runners import OPEN, fail_dead_runs
 from orchestration.settings import UserError
 from resources.landing_zone import LandingBucket
-from resources.object_store import ObjectStore
+from resources.object_store import ObjectStore, ObjectStoreUnavailable
+from resources.state_shelf import KEY as STATE
 from resources.warehouse import Warehouse
 
 TEXT = pa.string()
@@ -36,6 +40,7 @@ CLUSTERS = pa.schema([("cluster_id", TEXT)])
 CONTRACTS = pa.schema([("batch_key", TEXT), ("contract", TEXT)])
 BATCH_KEYS = pa.schema([("batch_key", TEXT)])
 OBJECTS = pa.schema([("object_key", TEXT), ("etag", TEXT)])
+MARTS = pa.schema([("table_name", TEXT), ("column_name", TEXT)])
 PARQUET = "application/vnd.apache.parquet"
 
 #: Rows of the catalogue that are the listing's, table by table; what was made of its text goes with its last user.
@@ -57,6 +62,13 @@ CATALOGUE_ROWS = {
     "members_after = array_remove(members_after, :product_id) "
     "WHERE :product_id = ANY (members_before) OR :product_id = ANY (members_after)",
 }
+#: What of a mart goes, by the first of these columns that it has; the next run makes all of it anew.
+MART_ROWS = {"product_id": "product_id = :product_id", "cluster_id": "cluster_id = ANY (:clusters)"}
+_MARTS_SQL = """
+SELECT table_name::text AS table_name, column_name::text AS column_name
+FROM information_schema.tables JOIN information_schema.columns USING (table_schema, table_name)
+WHERE table_schema = 'marts' AND table_type = 'BASE TABLE'
+"""
 #: Dagster's tables that hold events as JSON, and the column.
 EVENT_TABLES = {
     "event_logs": "event",
@@ -65,16 +77,23 @@ EVENT_TABLES = {
 }
 #: Folders of the artifacts bucket whose files are texts for people: one that names the listing goes as a whole.
 TEXTS = ("data_docs/", "dagster/storage/")
-#: Tables of pairs, as MLflow keeps them, and the picture that shows the first of them.
+#: Tables of pairs, as MLflow keeps them, whose first rows a picture shows.
 PICTURES = {
     "least_certain_joins.csv": "plots/least_certain_joins.png",
     "nearest_misses.csv": "plots/nearest_misses.png",
 }
 PICTURED_ROWS = "rows, and their picture"
+#: What reading a ZIP file raises that is none, is broken, or was packed in a way that nobody here packs.
+NO_ZIP = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError)
 #: Where records wait while MLflow is away (see `resources.tracking_outbox`).
 OUTBOX = "tracking/"
-#: A run that was under way may bring back what was removed: the stores are gone through until nothing is left.
+#: A run that begins meanwhile may bring back what was removed: the stores are gone through until nothing is left.
 MOST_ROUNDS = 3
+BEGUN = [status for status in dg.DagsterRunStatus if status is not dg.DagsterRunStatus.QUEUED]
+
+
+class NotErasable(UserError):
+    """Nothing can be erased for good now; the message says why and what to do."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,59 +125,96 @@ class Eraser:
     instance: dg.DagsterInstance
     dagster_database_url: str = field(repr=False)
 
-    def erase(self, source: str, listing_id: str, *, keep_landed: bool = False) -> list[Removed]:
+    def erase(
+        self,
+        source: str,
+        listing_id: str,
+        *,
+        keep_landed: bool = False,
+        watch: Callable[[Removed], None] = lambda removed: None,
+    ) -> list[Removed]:
         """Remove a listing from every store and keep it from coming in again; erasing it again finishes what broke off.
 
         Delivered files that hold it are deleted from the landing bucket, because a file cannot be changed without
-        becoming another delivery; what else they hold is in the artifacts.
+        becoming another delivery; what else they hold is in the artifacts. What stays, for it names nobody: how often
+        words occur in all titles together, in the files of registered models. What MLflow keeps outside the artifacts
+        bucket is not reached.
 
         Args:
             source: Its source.
             listing_id: The source's own id of it.
             keep_landed: Leave delivered files alone; its row in them does not come in again all the same.
+            watch: Told of everything that was removed, at once: should a store fail, the rest is still to be done.
 
         Returns:
             What was removed where.
 
         Raises:
             UserError: no store knows such a listing.
+            NotErasable: a run is under way, which may hold it in memory and write it anywhere afterwards.
         """
+        self._runs_at_rest()
         mentions = self._mentions(source, listing_id)
         is_new = self._forbid(mentions)
-        newest = self._newest_batch(mentions)
+        was_held = self._is_held(mentions)
         receipt: list[Removed] = []
         for _ in range(MOST_ROUNDS):
-            removed = list(self._round(mentions, keep_landed=keep_landed))
-            receipt += removed
-            if not removed:
+            runs, before = self._runs_at_rest(), len(receipt)
+            for removed in self._round(mentions, keep_landed=keep_landed):
+                receipt.append(removed)
+                watch(removed)
+            if len(receipt) == before and self._runs_at_rest() == runs:
                 break
+        else:
+            raise NotErasable("runs that begin meanwhile bring it back: stop them (offerline down) and erase it again")
         if not receipt and is_new:
             self._allow(mentions)
             raise UserError(f"no store knows a listing {listing_id!r} of {source}; see catalog.listings for its ids")
-        if newest is not None:
-            self._report(newest)
+        if was_held or not is_new:
+            self._report(source)
         return receipt
 
-    def _newest_batch(self, mentions: Mentions) -> str | None:
-        """Return the batch that brought the listing as it is, where it is in the catalogue."""
+    def _runs_at_rest(self) -> int:
+        """Return how many runs ever began, none of which is under way; those that wait in the queue have read nothing.
+
+        Raises:
+            NotErasable: one is.
+        """
+        fail_dead_runs(self.instance)
+        under_way = self.instance.get_runs(dg.RunsFilter(statuses=list(OPEN)), limit=1)
+        if under_way:
+            raise NotErasable(
+                f"run {under_way[0].run_id} of {under_way[0].job_name} is under way and could bring the listing back: "
+                "erase it when it has ended"
+            )
+        return self.instance.get_runs_count(dg.RunsFilter(statuses=BEGUN))
+
+    def _is_held(self, mentions: Mentions) -> bool:
+        """Whether the listing is in the catalogue."""
         found = self.warehouse.read(
             "SELECT batch_key FROM catalog.listings WHERE source = :source AND listing_id = :listing_id",
             BATCH_KEYS,
             source=mentions.source,
             listing_id=mentions.listing_id,
         )
-        return str(found["batch_key"][0]) if found.num_rows else None
+        return bool(found.num_rows)
 
-    def _report(self, batch_key: str) -> None:
-        """Let Dagster know that the catalogue has changed."""
-        self.instance.report_runless_asset_event(
-            dg.AssetMaterialization(
-                asset_key(CATALOGUE),
-                description="A listing was erased.",
-                partition=batch_key,
-                metadata={PRODUCTS_CHANGED: 1},
-            )
+    def _report(self, source: str) -> None:
+        """Let Dagster know that the catalogue has changed.
+
+        Also where it was erased before: whether that was told is not known, nor by how much. The newest batch of the
+        source speaks for it.
+        """
+        newest = self.warehouse.read(
+            "SELECT batch_key FROM catalog.batches WHERE source = :source AND artifacts IS NOT NULL "
+            "ORDER BY delivered_at DESC, batch_key LIMIT 1",
+            BATCH_KEYS,
+            source=source,
         )
+        for batch_key in newest["batch_key"].to_pylist():
+            self.instance.report_runless_asset_event(
+                dg.AssetMaterialization(asset_key(CATALOGUE), description="A listing was erased.", partition=batch_key)
+            )
 
     def _mentions(self, source: str, listing_id: str) -> Mentions:
         product = {"source": source, "listing_id": listing_id, "product_id": f"{source}:{listing_id}"}
@@ -209,8 +265,11 @@ class Eraser:
             )
 
     def _round(self, mentions: Mentions, *, keep_landed: bool) -> Iterator[Removed]:
+        """Go through every store once.
+
+        The catalogue, which knows the listing's titles and clusters, comes last: what breaks off is begun anew by them.
+        """
         yield from self._from_artifacts(mentions, keep_landed=keep_landed)
-        yield from self._from_catalogue(mentions)
         for index in self.indexes:
             with index.held():
                 if mentions.product_id not in index.fingerprints():
@@ -218,6 +277,20 @@ class Eraser:
                 index.delete([mentions.product_id])
             yield Removed(store=index.name, place=mentions.product_id, count=1, what="vectors")
         yield from self._from_dagster(mentions)
+        yield from self._from_marts(mentions)
+        yield from self._from_catalogue(mentions)
+
+    def _from_marts(self, mentions: Mentions) -> Iterator[Removed]:
+        columns: dict[str, set[str]] = {}
+        for row in self.warehouse.read(_MARTS_SQL, MARTS).to_pylist():
+            columns.setdefault(row["table_name"], set()).add(row["column_name"])
+        told = {"product_id": mentions.product_id, "clusters": sorted(mentions.clusters)}
+        for mart, held in sorted(columns.items()):
+            for condition in [MART_ROWS[column] for column in MART_ROWS if column in held][:1]:
+                with self.warehouse.transaction() as transaction:
+                    count = transaction.execute(f'DELETE FROM marts."{mart}" WHERE {condition}', **told)  # noqa: S608
+                if count:
+                    yield Removed(store="PostgreSQL", place=f"marts.{mart}", count=count, what="rows")
 
     def _from_catalogue(self, mentions: Mentions) -> list[Removed]:
         with self.warehouse.transaction() as transaction:
@@ -246,36 +319,35 @@ class Eraser:
             path = PurePosixPath(version.key)
             if path.suffix == ".parquet":
                 yield from self._from_table(version.key, mentions, keep_landed=keep_landed)
-            elif path.name in PICTURES:
-                data, rows = mentions.cut_from_csv(self.store.get_bytes(bucket, version.key))
-                if rows:
-                    self.store.delete(bucket, str(path.parent / PICTURES[path.name]))
-                    self.store.put_bytes(bucket, version.key, data, content_type="text/csv")
-                    yield Removed(store="MLflow", place=version.key, count=rows, what=PICTURED_ROWS)
+            elif path.suffix == ".csv":
+                yield from self._from_csv(version.key, mentions)
             elif version.key.startswith(OUTBOX):
-                data, rows = _cut_from_record(self.store.get_bytes(bucket, version.key), mentions)
-                if rows:
-                    self.store.put_bytes(bucket, version.key, data, content_type="application/zip")
-                    yield Removed(store="MLflow", place=version.key, count=rows, what=PICTURED_ROWS)
-            elif version.key.startswith(TEXTS):
-                text = self.store.get_bytes(bucket, version.key).decode(errors="replace")
-                if mentions.in_text(text):
+                yield from self._from_record(version.key, mentions)
+            elif version.key == STATE:
+                # It can be made again, and is, from scratch.
+                if _is_state_of(self.store.get_bytes(bucket, version.key), mentions):
                     self.store.delete(bucket, version.key)
                     yield Removed(store="artifacts", place=version.key, count=1, what="files")
+            elif version.key.startswith(TEXTS):
+                yield from self._from_text(version.key, self.store.get_bytes(bucket, version.key), mentions)
 
     def _from_table(self, key: str, mentions: Mentions, *, keep_landed: bool) -> Iterator[Removed]:
         """Take the listing's rows out of a Parquet object; what leads from them to other places goes first."""
         name, batch_key = PurePosixPath(key).parts[-3], unquote(PurePosixPath(key).parts[-2])
-        with self.store.filesystem().open_input_file(f"{self.artifacts_bucket}/{key}") as file:
-            # What can name a listing is read first: vectors are most of the bytes, and name nobody.
-            parquet = pq.ParquetFile(file)
-            telling = [each.name for each in parquet.schema_arrow if not pa.types.is_fixed_size_list(each.type)]
-            found = parquet.read(telling)
-            mask = mentions.in_table(found, name, batch_key)
-            rows = pc.sum(mask).as_py() or 0
-            if not rows:
-                return
-            table = parquet.read().filter(pc.invert(mask))
+        place = f"{self.artifacts_bucket}/{key}"
+        try:
+            with self.store.filesystem().open_input_file(place) as file:
+                # What can name a listing is read first: vectors are most of the bytes, and name nobody.
+                parquet = pq.ParquetFile(file)
+                telling = [each.name for each in parquet.schema_arrow if not pa.types.is_fixed_size_list(each.type)]
+                found = parquet.read(telling)
+                mask = mentions.in_table(found, name, batch_key)
+                rows = pc.sum(mask).as_py() or 0
+                if not rows:
+                    return
+                table = parquet.read().filter(pc.invert(mask))
+        except OSError as error:
+            raise ObjectStoreUnavailable(f"{place}: {error}") from error
         if "text_hash" in telling:
             yield from self._from_embeddings(found.filter(mask).column("text_hash").to_pylist(), mentions)
         if batch_key in mentions.contracts and not keep_landed:
@@ -284,6 +356,38 @@ class Eraser:
         pq.write_table(table, sink, compression="zstd")
         self.store.put_bytes(self.artifacts_bucket, key, sink.getvalue().to_pybytes(), content_type=PARQUET)
         yield Removed(store="artifacts", place=key, count=rows, what="rows")
+
+    def _from_csv(self, key: str, mentions: Mentions) -> Iterator[Removed]:
+        data = self.store.get_bytes(self.artifacts_bucket, key)
+        try:
+            data, rows = mentions.cut_from_csv(data)
+        except csv.Error:
+            yield from self._from_text(key, data, mentions, store="MLflow")
+            return
+        if rows:
+            path = PurePosixPath(key)
+            if path.name in PICTURES:
+                self.store.delete(self.artifacts_bucket, str(path.parent / PICTURES[path.name]))
+            self.store.put_bytes(self.artifacts_bucket, key, data, content_type="text/csv")
+            yield Removed(store="MLflow", place=key, count=rows, what=_rows_of(path.name))
+
+    def _from_record(self, key: str, mentions: Mentions) -> Iterator[Removed]:
+        """Take the listing's rows out of what waits for MLflow or was refused; what is no record is text."""
+        data = self.store.get_bytes(self.artifacts_bucket, key)
+        try:
+            data, cut = _cut_from_record(data, mentions)
+        except (*NO_ZIP, csv.Error):
+            yield from self._from_text(key, data, mentions, store="MLflow")
+            return
+        if cut:
+            self.store.put_bytes(self.artifacts_bucket, key, data, content_type="application/zip")
+        for table, rows in cut.items():
+            yield Removed(store="MLflow", place=f"{key}: {table}", count=rows, what=_rows_of(table))
+
+    def _from_text(self, key: str, data: bytes, mentions: Mentions, store: str = "artifacts") -> Iterator[Removed]:
+        if mentions.in_text(data.decode(errors="replace")):
+            self.store.delete(self.artifacts_bucket, key)
+            yield Removed(store=store, place=key, count=1, what="files")
 
     def _from_embeddings(self, hashes: Sequence[str], mentions: Mentions) -> Iterator[Removed]:
         """Forget the vectors of texts that no other current product has."""
@@ -326,17 +430,31 @@ class Eraser:
             engine.dispose()
 
 
-def _cut_from_record(data: bytes, mentions: Mentions) -> tuple[bytes, int]:
-    """Return a record that waits for MLflow without what names the listing, and how many rows that was."""
+def _rows_of(table: str) -> str:
+    return PICTURED_ROWS if table in PICTURES else "rows"
+
+
+def _is_state_of(data: bytes, mentions: Mentions) -> bool:
+    """Whether the state of a matching is of the listing too; one that cannot be read may be."""
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            offers = from_ipc(archive.read("offers.arrow"))
+        return bool(pc.any(pc.equal(offers["product_id"], mentions.product_id)).as_py())
+    except (*NO_ZIP, KeyError, pa.ArrowException):
+        return True
+
+
+def _cut_from_record(data: bytes, mentions: Mentions) -> tuple[bytes, dict[str, int]]:
+    """Return a record that waits for MLflow without what names the listing: table -> rows that were cut out of it."""
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         parts = {name: archive.read(name) for name in archive.namelist()}
-    rows = 0
-    for table, image in PICTURES.items():
-        if (name := f"run/{table}") in parts:
-            parts[name], cut = mentions.cut_from_csv(parts[name])
-            if cut:
-                rows += cut
-                parts.pop(f"run/{image}", None)
+    rows: dict[str, int] = {}
+    for table in [name for name in parts if name.endswith(".csv")]:
+        parts[table], cut = mentions.cut_from_csv(parts[table])
+        if cut:
+            folder, _, name = table.rpartition("/")
+            rows[name] = cut
+            parts.pop(f"{folder}/{PICTURES.get(name, '')}", None)
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w") as archive:
         for name, part in parts.items():

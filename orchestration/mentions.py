@@ -8,7 +8,7 @@ import html
 import io
 import json
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -17,7 +17,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from assets.listings.feeds import FeedContract
+from assets.listings.intake import ids_of
 from assets.presentation import plain
+from assets.summaries.facts import plain as in_prose
 
 #: What stands in a text where the listing was named.
 ERASED = "(erased)"
@@ -27,6 +29,10 @@ CLUSTER_TEXTS = ("golden_records", "cluster_summaries")
 PICTURED = "step by step"
 #: Shorter titles are no name: they would be found where something else is meant.
 SHORTEST_TITLE = 8
+#: Most of a title that a summary or a table shows.
+LONGEST_TITLE = 160
+#: So much of the beginning of a longer one is a name where the rest is cut off.
+TELLING_HEAD = 40
 
 
 @dataclass(frozen=True)
@@ -59,18 +65,28 @@ class Mentions:
 
     @cached_property
     def _spellings(self) -> list[str]:
-        """The names as they are and as a table in Markdown writes them, longest first."""
-        return sorted({spelling for name in self._names for spelling in (name, plain(name))}, key=len, reverse=True)
+        """The names as they are, as summaries and as tables in Markdown write them, longest first."""
+        written = {text for name in self._names for text in (name, in_prose(name, LONGEST_TITLE)) if text}
+        return sorted({spelling for text in written for spelling in (text, plain(text))}, key=len, reverse=True)
+
+    @cached_property
+    def _heads(self) -> list[str]:
+        """How long names begin: they name the listing too where a text is cut off within the rest."""
+        return sorted({spelling[:TELLING_HEAD] for spelling in self._spellings if len(spelling) > TELLING_HEAD})
 
     @cached_property
     def _word(self) -> re.Pattern[str]:
-        return re.compile(rf"(?<![\w:-])(?:{'|'.join(map(re.escape, self._spellings))})(?![\w:-])")
+        whole = [re.escape(spelling) for spelling in self._spellings]
+        cut_off = [rf"{re.escape(head)}[^\n]{{0,{LONGEST_TITLE}}}?…" for head in self._heads]
+        return re.compile(rf"(?<![\w:-])(?:{'|'.join(whole + cut_off)})(?![\w:-])")
 
     @cached_property
     def in_json(self) -> frozenset[str]:
-        """The names as they stand inside a JSON text."""
+        """The names, and how long ones begin, as they stand inside a JSON text."""
         return frozenset(
-            json.dumps(name, ensure_ascii=ascii_only)[1:-1] for name in self._spellings for ascii_only in (True, False)
+            json.dumps(name, ensure_ascii=ascii_only)[1:-1]
+            for name in (*self._spellings, *self._heads)
+            for ascii_only in (True, False)
         )
 
     def in_table(self, table: pa.Table, name: str, batch_key: str | None = None) -> pa.ChunkedArray:
@@ -107,21 +123,19 @@ class Mentions:
         """Whether a rejected row is the listing's: by its id column, or by its text where it could not be parsed."""
         if not parsed:
             return re.search(rf"(?<![\w-]){re.escape(self.listing_id)}(?![\w-])", raw) is not None
-        fields = json.loads(raw)
-        ids = (fields.get(column) for column in contract.columns["listing_id"])
-        return any(isinstance(text, str) and text.strip() == self.listing_id for text in ids)
+        return self.listing_id in ids_of(json.loads(raw), contract)
 
     def in_text(self, text: str) -> bool:
         """Whether a text names the listing, also as HTML writes it."""
-        return self._word.search(html.unescape(text)) is not None
+        return any(self._word.search(written) for written in (text, html.unescape(text)))
 
     def cut_from_csv(self, data: bytes) -> tuple[bytes, int]:
         """Return a CSV file without the rows that name the listing, and how many they were."""
-        rows = list(csv.reader(io.StringIO(data.decode())))
+        rows = list(csv.reader(io.StringIO(data.decode(errors="surrogateescape"))))
         kept = [row for row in rows if not self._names & {*row}]
         out = io.StringIO()
         csv.writer(out, quoting=csv.QUOTE_ALL, lineterminator="\n").writerows(kept)
-        return out.getvalue().encode(), len(rows) - len(kept)
+        return out.getvalue().encode(errors="surrogateescape"), len(rows) - len(kept)
 
     def cut_from_event(self, event: Any) -> Any:
         """Return one of Dagster's events, as JSON values, with nothing in it that names the listing.
@@ -129,8 +143,8 @@ class Mentions:
         Lines of tables go as a whole; elsewhere the name is replaced. Pictures of single offers go where a text of the
         same event named the listing, for nobody can tell whom they show.
         """
-        is_named = self.in_text(json.dumps(event, ensure_ascii=False))
-        return self._cut(event) if is_named else event
+        # Its texts one by one: written as JSON they have escapes in them, and are other texts.
+        return self._cut(event) if any(map(self.in_text, _texts(event))) else event
 
     def _cut(self, value: Any) -> Any:
         if isinstance(value, str):
@@ -149,6 +163,14 @@ class Mentions:
             return text
         lines = [line for line in text.split("\n") if not (line.startswith("|") and self._word.search(line))]
         return self._word.sub(ERASED, "\n".join(lines))
+
+
+def _texts(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict | list):
+        for each in value.values() if isinstance(value, dict) else value:
+            yield from _texts(each)
 
 
 def _without_text(value: Any) -> Any:

@@ -4,16 +4,19 @@ Belongs here: questions to the ledger and to the batches' artifacts, and asking 
 rows in (see `assets.listings`).
 """
 
-from collections import defaultdict
-from collections.abc import Collection, Iterator
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from assets.batches import BatchArchive, BatchArtifacts
+from assets.batches import BatchArtifacts
 from assets.catalogue import Catalogue
+from assets.listings.intake import ERASED
 from orchestration.settings import UserError
+from resources.batch_archive import ArtifactArchive
 from resources.batch_book import PostgresBatchBook
 from resources.landing_zone import LandingBucket
 from sensors.landing import declared_feeds, look, terms
@@ -65,7 +68,7 @@ class ReasonCount:
 
 
 def rejections(
-    catalogue: Catalogue, archive: BatchArchive, *, reasons: Collection[str] = (), source: str | None = None
+    catalogue: Catalogue, archive: ArtifactArchive, *, reasons: Collection[str] = (), source: str | None = None
 ) -> Iterator[Rejection]:
     """Yield what the batches that the catalogue is made of now have rejected, oldest batch first.
 
@@ -75,36 +78,31 @@ def rejections(
         reasons: Only for these reasons; all of them unless given.
         source: Only of this source.
     """
-    for batch in catalogue.read(_REJECTING_SQL, REJECTING).to_pylist():
-        if source not in (None, batch["source"]):
-            continue
-        artifacts = BatchArtifacts.from_json(batch["artifacts"])
-        for table, what in TABLES.items():
-            for row in archive.read(getattr(artifacts, table)).to_pylist():
-                if not reasons or row["reason"] in reasons:
-                    yield _rejection(batch, row, f"{what} {row['row_number' if what == 'row' else 'listing_id']}")
+    for batch, what, piece in _pieces(catalogue, archive, source):
+        meant = piece.filter(pc.is_in(piece["reason"], pa.array(sorted(reasons), pa.string()))) if reasons else piece
+        for row in meant.to_pylist():
+            yield _rejection(batch, row, f"{what} {row['row_number' if what == 'row' else 'listing_id']}")
 
 
 def count_by_reason(found: Iterator[Rejection]) -> list[ReasonCount]:
-    """Count rejections by reason, most frequent first, with the first of each."""
-    by_reason: dict[str, list[Rejection]] = defaultdict(list)
+    """Count rejections by reason, most frequent first, with the first of each; holds no more of them than that."""
+    rows: Counter[str] = Counter()
+    batches: dict[str, set[str]] = defaultdict(set)
+    examples: dict[str, Rejection] = {}
     for rejection in found:
-        by_reason[rejection.reason].append(rejection)
+        rows[rejection.reason] += 1
+        batches[rejection.reason].add(rejection.batch_key)
+        examples.setdefault(rejection.reason, rejection)
     counts = [
-        ReasonCount(
-            reason=reason,
-            rows=len(members),
-            batches=len({member.batch_key for member in members}),
-            example=members[0],
-        )
-        for reason, members in by_reason.items()
+        ReasonCount(reason=reason, rows=rows[reason], batches=len(batches[reason]), example=example)
+        for reason, example in examples.items()
     ]
     return sorted(counts, key=lambda count: (-count.rows, count.reason))
 
 
 def request_replay(
     catalogue: Catalogue,
-    archive: BatchArchive,
+    archive: ArtifactArchive,
     book: PostgresBatchBook,
     zone: LandingBucket,
     *,
@@ -119,22 +117,39 @@ def request_replay(
         Batch -> how many of its rows are meant.
 
     Raises:
-        UserError: nothing was rejected for any of these reasons.
+        UserError: nothing was rejected for any of these reasons, or nothing of it was kept.
     """
-    waiting = set(look(zone, book).waiting)
-    meant: dict[str, int] = defaultdict(int)
-    for rejection in rejections(catalogue, archive, reasons=reasons, source=source):
-        meant[rejection.batch_key] += 1
+    if ERASED in reasons:
+        raise UserError("rows of erased listings cannot go through again: nothing of them was kept")
+    found: dict[str, Counter[str]] = defaultdict(Counter)
+    for rejecting, _, piece in _pieces(catalogue, archive, source, ("reason",)):
+        found[rejecting["batch_key"]].update(piece["reason"].to_pylist())
+    counts = {batch_key: sum(rows[reason] for reason in {*reasons}) for batch_key, rows in found.items()}
+    meant = {batch_key: rows for batch_key, rows in counts.items() if rows}
     if not meant:
-        found = count_by_reason(rejections(catalogue, archive, source=source))
-        known = ", ".join(count.reason for count in found) or "nothing at all"
-        raise UserError(f"nothing is rejected for {', '.join(sorted(reasons))}; rejected is: {known}")
+        known = sorted(sum(found.values(), Counter()).items(), key=lambda counted: (-counted[1], counted[0]))
+        told = ", ".join(reason for reason, _ in known) or "nothing at all"
+        raise UserError(f"nothing is rejected for {', '.join(sorted(reasons))}; rejected is: {told}")
+    # Looked at afterwards: what is to be read again as a whole then has no rejected rows any more, until it is.
+    waiting = set(look(zone, book).waiting)
     feeds = declared_feeds(zone)
     for batch_key in meant.keys() - waiting:
         batch = book.batch(batch_key)
         feed = feeds.get((batch.source, batch.feed_path))
         book.replay(batch_key, sorted(reasons), terms(feed) if feed is not None else None)
-    return dict(meant)
+    return meant
+
+
+def _pieces(
+    catalogue: Catalogue, archive: ArtifactArchive, source: str | None, columns: Sequence[str] | None = None
+) -> Iterator[tuple[dict[str, Any], str, pa.RecordBatch]]:
+    """Yield the rejecting batches' tables piece by piece: the batch, what a row is called, the rows."""
+    for batch in catalogue.read(_REJECTING_SQL, REJECTING).to_pylist():
+        if source in (None, batch["source"]):
+            artifacts = BatchArtifacts.from_json(batch["artifacts"])
+            for table, what in TABLES.items():
+                for piece in archive.scan(getattr(artifacts, table), columns):
+                    yield batch, what, piece
 
 
 def _rejection(batch: dict[str, Any], row: dict[str, Any], place: str) -> Rejection:

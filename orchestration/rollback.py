@@ -29,13 +29,15 @@ def roll_back_batch(
     except UnknownBatch as error:
         raise UserError(str(error)) from error
     undone = roll_back(catalogue, archive, batch)
-    if undone.made_anew_from or undone.products:
+    if batch.artifacts is not None:
+        # Where it was rolled back before, nobody knows what that changed, or whether it was told: say so again.
+        is_known = undone.made_anew_from or undone.products
         instance.report_runless_asset_event(
             dg.AssetMaterialization(
                 asset_key(CATALOGUE),
                 description=f"{batch_key} was rolled back.",
                 partition=batch_key,
-                metadata=changes_metadata(undone),
+                metadata=changes_metadata(undone) if is_known else None,
             )
         )
     return undone

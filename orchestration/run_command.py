@@ -6,17 +6,15 @@ catalogue be brought up to date. Not here: the jobs (see `refresh`), the figures
 """
 
 import dataclasses
-import json
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from time import monotonic
 from typing import Any
 
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 
 from orchestration import report
@@ -26,24 +24,24 @@ from orchestration.delivery import Delivered, deliver_folder
 from orchestration.refresh import Happening, Outcome, Refresh
 from orchestration.stack import Stack
 from orchestration.tables import print_checks, print_cluster, print_figures, print_stages
+from orchestration.terminal import escape, print_json
 
 #: Standard output and standard error, as the operating system numbers them.
 STANDARD_STREAMS = (1, 2)
 
 
 #: What is done before the catalogue is brought up to date: it says what it did on the console, and to programs as what
-#: is added to the JSON document.
-Preparation = Callable[[Platform, Console], Mapping[str, Any]]
+#: it adds to the JSON document.
+Preparation = Callable[[Platform, Console, dict[str, Any]], None]
 
 
 def run_feeds(feeds: Path | None, *, stay: bool, force: bool, as_json: bool) -> bool:
     """Deliver `feeds`, run what is due, print what came out, and return whether all of it succeeded."""
 
-    def deliver(platform: Platform, console: Console) -> Mapping[str, Any]:
+    def deliver(platform: Platform, console: Console, told: dict[str, Any]) -> None:
         if feeds is not None:
             refused = [row["object_key"] for row in platform.parts.batch_book.refusals()]
             _print_delivered(list(deliver_folder(feeds, platform.parts.landing_zone, again=refused)), console)
-        return {}
 
     return bring_up_to_date(deliver, stay=stay, force=force, as_json=as_json)
 
@@ -58,18 +56,19 @@ def bring_up_to_date(prepare: Preparation, *, stay: bool = False, force: bool = 
         try:
             seconds = {"start-up": monotonic() - began}
             refresh = _refresher(platform)
-            done = prepare(platform, console)
-            outcome = _refresh(platform, refresh, force, console)
-            seconds.update(outcome.seconds_by_stage())
-            seconds["total"] = monotonic() - began
-            if as_json:
-                print(
-                    json.dumps(
-                        {**done, **_as_json(platform, outcome, seconds)}, default=str, ensure_ascii=False, indent=2
-                    )
-                )
-            else:
-                _print(platform, refresh, outcome, seconds, console)
+            told: dict[str, Any] = {}
+            try:
+                prepare(platform, console, told)
+                outcome = _refresh(platform, refresh, force, console)
+                seconds.update(outcome.seconds_by_stage())
+                seconds["total"] = monotonic() - began
+                if as_json:
+                    told.update(_as_json(platform, outcome, seconds))
+                else:
+                    _print(platform, refresh, outcome, seconds, console)
+            finally:  # what was prepared is told, whatever comes of the refresh
+                if as_json and told:
+                    print_json(told)
             if stay:
                 _stay(platform, console)
         finally:

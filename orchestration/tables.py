@@ -1,6 +1,7 @@
 """How answers look in a terminal.
 
-Belongs here: tables and lines made of finished values. Not here: finding the values.
+Belongs here: tables and lines made of finished values. Not here: finding the values, what a terminal must not be shown
+(see `terminal`).
 """
 
 from collections.abc import Mapping, Sequence
@@ -8,7 +9,6 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console, Group
-from rich.markup import escape
 from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
@@ -21,6 +21,7 @@ from orchestration.erasure import Removed
 from orchestration.refresh import Happening
 from orchestration.rejections import ReasonCount, Rejection
 from orchestration.report import Cluster, Figures
+from orchestration.terminal import escape, visible
 
 if TYPE_CHECKING:
     from benchmarks.incremental import Cost
@@ -65,12 +66,12 @@ def print_cluster(console: Console, cluster: Cluster) -> None:
     table.add_column(justify="right", no_wrap=True)
     table.add_column()
     for offer in cluster.offers:
-        origin = Text(f"{offer.seller}  {offer.product_id}", style="dim", no_wrap=True)
-        table.add_row(money(offer.price, offer.currency), Group(Text(offer.title), origin))
+        origin = Text(visible(f"{offer.seller}  {offer.product_id}"), style="dim", no_wrap=True)
+        table.add_row(money(offer.price, offer.currency), Group(Text(visible(offer.title)), origin))
     held = f" holds members of {cluster.asked_for}" if cluster.asked_for else ""
     panel = Panel(
-        Text(cluster.summary),
-        title=Text(cluster.headline, overflow="ellipsis"),
+        Text(visible(cluster.summary)),
+        title=Text(visible(cluster.headline), overflow="ellipsis"),
         title_align="left",
         subtitle=Text(f"{cluster.cluster_id}{held}"),
         subtitle_align="right",
@@ -115,7 +116,7 @@ def print_comparison(console: Console, comparison: "Comparison") -> None:
             agreement.store,
             f"{agreement.holds:,}",
             "" if agreement.recall is None else f"{agreement.recall:.1%}",
-            Text("" if agreement.agrees else agreement.description),
+            Text("" if agreement.agrees else visible(agreement.description)),
         )
     console.print(table)
     due = "; ".join(told(kind, listings) for kind, listings in comparison.due_by_kind.items())
@@ -133,9 +134,9 @@ def print_stages(console: Console, seconds: Mapping[str, float]) -> None:
 def print_explanation(console: Console, explanation: Explanation) -> None:
     """Print the verdict, the evidence as a waterfall of contributions to the log-odds, and the two offers."""
     for side in (explanation.left, explanation.right):
-        console.print(Text(f"{side.product_id}  {side.title}"))
+        console.print(Text(visible(f"{side.product_id}  {side.title}")))
     console.print()
-    console.print(Text(explanation.verdict, style="bold"))
+    console.print(Text(visible(explanation.verdict), style="bold"))
     table = Table(title="Log-odds", title_justify="left", box=None, padding=(0, 2, 0, 0))
     table.add_column("evidence")
     table.add_column("value", justify="right")
@@ -176,8 +177,8 @@ def search_table(found: Sequence[Neighbour]) -> Table:
         table.add_row(
             f"{hit.similarity:.3f}",
             money(product.price, product.currency),
-            Text(product.brand or ""),
-            Group(Text(product.title), Text(product.product_id, style="dim", no_wrap=True)),
+            Text(visible(product.brand or "")),
+            Group(Text(visible(product.title)), Text(visible(product.product_id), style="dim", no_wrap=True)),
         )
     return table
 
@@ -191,7 +192,7 @@ def batches_table(rows: Sequence[Mapping[str, Any]]) -> Table:
     for name in ("read", "accepted", "rejected"):
         table.add_column(name, justify="right", no_wrap=True)
     for row in rows:
-        batch = Group(Text(row["batch_key"]), Text(row["object_key"], style="dim"))
+        batch = Group(Text(row["batch_key"]), Text(visible(row["object_key"]), style="dim"))
         counts = (f"{row[name]:,}" for name in ("rows_read", "rows_accepted", "rows_rejected"))
         table.add_row(batch, f"{row['delivered_at']:%Y-%m-%d %H:%M}", row["state"].replace("_", " "), *counts)
     return table
@@ -218,15 +219,15 @@ def rejections_table(rows: Sequence[Rejection]) -> Table:
     table.add_column("what was found")
     table.add_column("the row", overflow="fold")
     for row in rows:
-        table.add_row(
-            _rejection(row), Text(row.raw[:RAW_SHOWN] + ("…" if len(row.raw) > RAW_SHOWN else ""), style="dim")
-        )
+        shown = row.raw[:RAW_SHOWN] + ("…" if len(row.raw) > RAW_SHOWN else "")
+        table.add_row(_rejection(row), Text(visible(shown), style="dim"))
     return table
 
 
 def _rejection(rejection: Rejection) -> Group:
     field = f"{rejection.field}: " if rejection.field else ""
-    return Group(Text(f"{field}{rejection.detail}"), Text(f"{rejection.object_key}, {rejection.place}", style="dim"))
+    place = f"{rejection.object_key}, {rejection.place}"
+    return Group(Text(visible(f"{field}{rejection.detail}")), Text(visible(place), style="dim"))
 
 
 def receipt_table(receipt: Sequence[Removed]) -> Table:
@@ -242,7 +243,7 @@ def receipt_table(receipt: Sequence[Removed]) -> Table:
         places.setdefault((removed.store, place, removed.what), []).append(removed.count)
     for (store, place, what), counts in places.items():
         objects = f" of {len(counts)} objects" if len(counts) > 1 else ""
-        table.add_row(store, place, f"{sum(counts):,} {what}{objects}")
+        table.add_row(store, Text(visible(place)), f"{sum(counts):,} {what}{objects}")
     return table
 
 

@@ -4,6 +4,7 @@ Belongs here: finding and reading a batch's artifacts outside a run of its own. 
 `parquet_io`), what is done with them.
 """
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import dagster as dg
@@ -58,3 +59,12 @@ class ArtifactArchive:
             ObjectStoreUnavailable: the store could not be reached.
         """
         return self.artifacts.read(name)
+
+    def scan(self, name: str, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
+        """Yield the table of that name piece by piece; errors as for `read`.
+
+        Args:
+            name: Which table.
+            columns: Which of its columns; all of them unless given.
+        """
+        return self.artifacts.scan(name, columns)

@@ -142,6 +142,26 @@ class ParquetIOManager(dg.IOManager):
         """
         return self._table([uri], uri)
 
+    def scan(self, uri: str, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
+        """Yield the table at a URI piece by piece, as it was written, however large all of it is.
+
+        Args:
+            uri: As a materialisation names it.
+            columns: Which columns; all of them unless given.
+
+        Raises:
+            ArtifactMissing: it is gone.
+            ObjectStoreUnavailable: the store could not be reached.
+        """
+        dataset = self._dataset([uri], uri)
+        try:
+            # Without threads nothing is read ahead of what is asked for.
+            yield from dataset.to_batches(
+                columns=None if columns is None else list(columns), batch_readahead=0, use_threads=False
+            )
+        except OSError as error:
+            raise ObjectStoreUnavailable(f"{uri}: {error}") from error
+
     def _write(self, path: Path, rows: pa.Table | pa.RecordBatchReader) -> None:
         with pq.ParquetWriter(
             path,

@@ -281,7 +281,7 @@ class _Mapping:
 
     def __init__(self, contract: FeedContract, rules: IntakeRules, erased: Container[str]) -> None:
         self._erased = erased
-        self._id_columns = contract.columns.get("listing_id", ())
+        self._contract = contract
         self._defaults = {"seller": contract.seller or contract.source, "currency": contract.currency}
         self._plan = [
             (name, contract.columns.get(name, ()), self._defaults.get(name), name in REQUIRED_FIELDS, rules.chars[name])
@@ -297,7 +297,7 @@ class _Mapping:
             Refusal: the row breaks the contract or a rule.
         """
         rest = {column: value for column, value in fields.items() if value}
-        if self._erased and self._names_erased(rest):
+        if self._erased and any(listing_digest(each) in self._erased for each in ids_of(rest, self._contract)):
             raise Refusal(ERASED, "this listing was erased and comes in no more", "listing_id")
         used: list[str] = []
         listing: list[str | None] = []
@@ -337,10 +337,11 @@ class _Mapping:
             raise _refused_text("nul_character", "a NUL character", listing, "\0", "\0")
         return listing, digest, len(content)
 
-    def _names_erased(self, fields: Mapping[str, Value]) -> bool:
-        """Whether a row is of an erased listing, however broken the rest of it may be."""
-        texts = (_nested_text(fields, column, []) for column in self._id_columns)
-        return any(listing_digest(text.strip()) in self._erased for text in texts if text)
+
+def ids_of(fields: Mapping[str, Value], contract: FeedContract) -> set[str]:
+    """Return every id that a row gives its listing, in any column that the contract names, however broken the rest."""
+    texts = (_nested_text(fields, column, []) for column in contract.columns.get("listing_id", ()))
+    return {text.strip() for text in texts if text}
 
 
 def _nested_text(fields: Mapping[str, Value], path: str, used: list[str]) -> str | None:

@@ -6,13 +6,13 @@ deliveries count (see `timeline`).
 
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
 import pyarrow as pa
 
-from assets.batches import Batch, BatchArchive, BatchArtifacts
+from assets.batches import Batch, BatchArchive, BatchArtifacts, listing_digest
 from assets.catalogue import Catalogue, Transaction, upsert_columns
 from assets.catalogue import sql as read_sql
 from assets.listings.schema import RAW_LISTINGS
@@ -32,6 +32,7 @@ TIMELINE = pa.schema(
         ("is_applied", pa.bool_()),
     ]
 )
+ERASED = pa.schema([("listing_digest", pa.string())])
 APPLIED_FROM = pa.schema([("artifacts", pa.string()), ("content_digest", pa.string())])
 #: Tables of one application that the next one in the same transaction makes again.
 STAGED = ("incoming_listings", "incoming_products", "listing_change", "product_change")
@@ -161,8 +162,13 @@ def _apply(transaction: Transaction, archive: BatchArchive, source: str, entry: 
     artifacts = _artifacts_of(transaction, archive, entry.batch_key)
     for table in STAGED:
         transaction.execute(sql("forget_staged").format(table=table))
-    transaction.stage("incoming_listings", archive.read(artifacts.raw_listings), schema=RAW_LISTINGS.arrow)
-    transaction.stage("incoming_products", archive.read(artifacts.cleaned_products), schema=CLEANED_PRODUCTS.arrow)
+    # What was erased while its batch was on its way is in the batch's tables, and comes in no more.
+    erased = set(transaction.query(sql("erased"), ERASED, source=source).column("listing_digest").to_pylist())
+    listings, products = (
+        _without(erased, archive.read(name)) for name in (artifacts.raw_listings, artifacts.cleaned_products)
+    )
+    transaction.stage("incoming_listings", listings, schema=RAW_LISTINGS.arrow)
+    transaction.stage("incoming_products", products, schema=CLEANED_PRODUCTS.arrow)
 
     transaction.execute(
         sql("find_listing_changes"),
@@ -183,6 +189,14 @@ def _apply(transaction: Transaction, archive: BatchArchive, source: str, entry: 
     transaction.execute(sql("delist_products"), delivered_at=entry.delivered_at)
     transaction.execute(sql("close_product_history"), delivered_at=entry.delivered_at)
     transaction.execute(sql("open_product_history"), **at)
+
+
+def _without(erased: Collection[str], table: pa.Table) -> pa.Table:
+    """Return the rows of a batch's table whose listings were not erased."""
+    if not erased:
+        return table
+    is_kept = [listing_digest(listing_id) not in erased for listing_id in table["listing_id"].to_pylist()]
+    return table.filter(pa.array(is_kept, pa.bool_()))
 
 
 def _artifacts_of(transaction: Transaction, archive: BatchArchive, batch_key: str) -> BatchArtifacts:

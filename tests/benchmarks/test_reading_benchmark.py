@@ -1,13 +1,16 @@
 """The reading benchmark on small feeds made of the samples."""
 
+import errno
 import io
 from pathlib import Path
 
 import pytest
 from rich.console import Console
+from typer.testing import CliRunner
 
 from benchmarks.matching import NotABenchmark
 from benchmarks.reading import FeedRules, Reading, benchmark_reading, write_feed
+from orchestration.cli import app
 from orchestration.tables import reading_table
 
 SAMPLES = Path(__file__).parents[2] / "samples"
@@ -55,3 +58,29 @@ def test_the_table_shows_both_sizes_side_by_side(readings: list[Reading]) -> Non
 def test_a_folder_without_feeds_is_no_benchmark(tmp_path: Path) -> None:
     with pytest.raises(NotABenchmark, match=r"expected feeds\.yaml beside the feeds"):
         benchmark_reading(tmp_path)
+
+
+def test_a_full_disk_is_said_in_one_line_and_the_feeds_lie_in_the_home(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written: list[Path] = []
+
+    def fill(path: Path, *_: object) -> int:
+        written.append(path)
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    monkeypatch.setenv("OFFERLINE_HOME", str(tmp_path))
+    monkeypatch.setattr("benchmarks.reading.write_feed", fill)
+    done = CliRunner().invoke(app, ["benchmark", "reading", str(SAMPLES), "--gigabytes", "500"])
+    (feed,) = written
+    assert tmp_path in feed.parents
+    assert done.exit_code == 1
+    assert done.output.splitlines()[-1] == f"error: {feed} cannot be written: No space left on device"
+    assert not feed.parent.exists()
+
+    def break_down(*_: object) -> int:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr("benchmarks.reading.write_feed", break_down)
+    done = CliRunner().invoke(app, ["benchmark", "reading", str(SAMPLES)])
+    assert isinstance(done.exception, OSError), "what else goes wrong has its traceback"

@@ -4,9 +4,12 @@ import io
 import json
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from time import sleep
+from types import SimpleNamespace
+from typing import Any
 
 import dagster as dg
 import pyarrow as pa
@@ -19,10 +22,14 @@ from word_embedder import WordEmbedder
 from assets.batches import BATCHES, IntakeCounts
 from assets.clusters.recording import as_csv
 from assets.clusters.rules import MatchRules
+from assets.products.applying import Applied
 from assets.products.guarding import SnapshotRules
 from assets.tracking import ModelVersion, RunRecord
+from orchestration import run_command
 from orchestration.build import build_definitions
-from orchestration.erasure import Eraser, Removed
+from orchestration.cli import app
+from orchestration.context import Platform
+from orchestration.erasure import Eraser, NotErasable, Removed
 from orchestration.jobs import CATALOGUE_STAGES, INGEST
 from orchestration.refresh import Outcome, Refresh
 from orchestration.rejections import Rejection, count_by_reason, rejections, request_replay
@@ -37,7 +44,9 @@ from resources.parquet_io import ParquetIOManager
 from resources.pgvector_index import PgVectorIndex
 from resources.qdrant_embedded import QdrantEmbeddedIndex
 from resources.state_shelf import ObjectStateShelf
+from resources.vector_index import IndexUnavailable
 from resources.warehouse import Warehouse
+from sensors.catalogue import newest_change
 from sensors.landing import look
 
 pytestmark = [
@@ -52,9 +61,11 @@ feeds:
   - {source: beta, path: "delta-*.csv", format: csv, mode: delta, currency: EUR, fields: {title: name}}
 """
 MENDED = CONTRACTS.replace("{title: name}", "{title: [name, label]}")
-SECRET = "Bosch Professional GSR 12V-15 Cordless Drill"
+SECRET = 'Bosch Professional GSR 12V-15 Cordless Drill 10" #1 [2 Ah]'
+#: A part of it that JSON, Markdown and HTML leave as it is.
+TOLD = "Bosch Professional GSR"
 ALPHA = f"""listing_id,title,price
-a1,{SECRET},99.00
+a1,"{SECRET.replace('"', '""')}",99.00
 a2,Sony WH-1000XM5 Wireless Headphones Black,329.00
 a3,Logitech MX Master 3S Mouse,89.90
 """
@@ -71,6 +82,13 @@ RAGGED = """listing_id,name,label,price
 b7,Makita drill,,99
 b8,Bosch drill,,99,,much,more
 """
+#: Marts as dbt makes them, and one of somebody else's.
+MARTS = (
+    "CREATE TABLE marts.fct_offer AS SELECT product_id, cluster_id, title FROM catalog.products "
+    "LEFT JOIN catalog.cluster_members USING (product_id)",
+    "CREATE TABLE marts.dim_product AS SELECT cluster_id, title, provenance FROM catalog.golden_records",
+    "CREATE TABLE marts.notes AS SELECT 'nobody' AS named",
+)
 #: Tables that follow from the deliveries, and those of their columns that do not.
 MADE_OF_DELIVERIES = {
     "listings": (),
@@ -102,7 +120,7 @@ class Company:
 
     def __init__(self, warehouse: Warehouse, store: ObjectStore, buckets: tuple[str, str], home: Path) -> None:
         landing, self.bucket = buckets
-        self.warehouse, self.store = warehouse, store
+        self.warehouse, self.store, self.home = warehouse, store, home
         self.zone = LandingBucket(store, landing)
         self.book = PostgresBatchBook(warehouse, landing)
         (home / "dagster").mkdir()
@@ -348,6 +366,39 @@ def test_a_batch_that_is_rolled_back_leaves_the_catalogue_as_if_it_had_never_com
         roll_back_batch(company.warehouse, company.archive, company.book, company.instance, "nothing")
 
 
+def test_a_rollback_that_could_not_tell_dagster_tells_it_when_it_is_done_again(
+    company: Company, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def roll_back(object_key: str) -> Applied:
+        batch_key = company.batch(object_key)
+        return roll_back_batch(company.warehouse, company.archive, company.book, company.instance, batch_key)
+
+    before = newest_change(company.instance)
+    assert before is not None
+    with monkeypatch.context() as killed, pytest.raises(Killed):
+        killed.setattr(company.instance, "report_runless_asset_event", die)
+        roll_back("delta-1.csv")
+    assert company.titles().keys() == {"alpha:a1", "alpha:a2", "alpha:a3"}
+    assert newest_change(company.instance) == before, "nobody has heard of it"
+    assert roll_back("delta-1.csv") == Applied()
+    after = newest_change(company.instance)
+    assert after is not None
+    assert after.storage_id > before.storage_id
+
+    company.deliver(delta_2=SECOND)
+    look(company.zone, company.book)
+    assert roll_back("delta-2.csv") == Applied()
+    assert newest_change(company.instance) == after, "nothing was ever made of that batch"
+
+
+class Killed(BaseException):
+    """The process ends here."""
+
+
+def die(*_: object, **__: object) -> None:
+    raise Killed
+
+
 @pytest.fixture
 def events(company: Company, tmp_path: Path) -> str:
     """Dagster's events as its storage in a database keeps them."""
@@ -372,11 +423,12 @@ def everything(company: Company, events: str) -> str:
             data = company.store.get_bytes(bucket, version.key)
             texts.append(f"{version.key}: {readable(version.key, data)}")
     tables = company.warehouse.read(
-        "SELECT table_name FROM information_schema.tables WHERE table_schema = 'catalog' AND table_type = 'BASE TABLE'"
+        "SELECT table_schema || '.' || table_name AS name FROM information_schema.tables "
+        "WHERE table_schema IN ('catalog', 'marts') AND table_type = 'BASE TABLE'"
     )
-    for table in tables["table_name"].to_pylist():
-        rows = company.warehouse.read(f"SELECT t::text AS row FROM catalog.{table} t")
-        texts += [f"catalog.{table}: {row}" for row in rows["row"].to_pylist()]
+    for table in tables["name"].to_pylist():
+        rows = company.warehouse.read(f"SELECT t::text AS row FROM {table} t")
+        texts += [f"{table}: {row}" for row in rows["row"].to_pylist()]
     texts += [f"qdrant: {key}" for key in company.qdrant.fingerprints()]
     with sqlalchemy.create_engine(events).connect() as connection:
         texts += list(connection.execute(sqlalchemy.text("SELECT event FROM event_logs")).scalars())
@@ -386,7 +438,7 @@ def everything(company: Company, events: str) -> str:
 def readable(key: str, data: bytes) -> str:
     if key.endswith(".parquet"):
         return str(pq.read_table(io.BytesIO(data)).to_pylist())
-    if key.endswith(".zip"):
+    if zipfile.is_zipfile(io.BytesIO(data)):
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             parts = {name: archive.read(name) for name in archive.namelist()}
         return str(
@@ -398,20 +450,73 @@ def readable(key: str, data: bytes) -> str:
     return data.decode(errors="replace")
 
 
-def test_an_erased_listing_is_nowhere_and_does_not_come_back(company: Company, events: str) -> None:
+def test_nothing_is_erased_while_a_run_is_under_way(company: Company, tmp_path: Path) -> None:
+    company.make_catalogue()
+    eraser = company.eraser(f"sqlite:///{tmp_path / 'events.db'}")
+    before = company.contents()
+    run = dg.DagsterRun(job_name=INGEST.name, status=dg.DagsterRunStatus.STARTED)
+    company.instance.add_run(run)
+    with pytest.raises(NotErasable, match=f"run {run.run_id} of {INGEST.name} is under way"):
+        eraser.erase("alpha", "a1")
+    assert company.contents() == before
+    assert company.book.erased("alpha") == frozenset()
+    company.instance.report_run_failed(run)
+
+    def one_more(removed: Removed) -> None:
+        """Something else begins whenever something was removed."""
+        company.instance.add_run(dg.DagsterRun(job_name="by_hand", status=dg.DagsterRunStatus.STARTED))
+
+    with pytest.raises(NotErasable, match="of by_hand is under way"):
+        eraser.erase("alpha", "a1", watch=one_more)
+    for begun in company.instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED])):
+        company.instance.report_run_failed(begun)
+    assert eraser.erase("alpha", "a1") == []
+    assert "alpha:a1" not in company.titles()
+
+
+class LockedIndex(QdrantEmbeddedIndex):
+    """An index that somebody else holds."""
+
+    def __init__(self) -> None:
+        super().__init__(Path("nowhere"))
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        raise IndexUnavailable("qdrant: another process holds it")
+        yield
+
+
+def test_an_erased_listing_is_nowhere_and_does_not_come_back(
+    company: Company, events: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     doubts = pa.table({"left_id": ["alpha:a1", "alpha:a2"], "right_id": ["beta:b9", "beta:b1"], "title": [SECRET, "x"]})
     experiment = "mlflow/clustering/1/artifacts"
-    company.store.put_bytes(company.bucket, f"{experiment}/nearest_misses.csv", as_csv(doubts))
-    company.store.put_bytes(company.bucket, f"{experiment}/plots/nearest_misses.png", b"a picture of both")
+    files = {
+        "nearest_misses.csv": as_csv(doubts),
+        "plots/nearest_misses.png": b"a picture of both",
+        "judged_pairs.csv": as_csv(doubts),
+    }
+    for name, content in files.items():
+        company.store.put_bytes(company.bucket, f"{experiment}/{name}", content)
     waiting = io.BytesIO()
     with zipfile.ZipFile(waiting, "w") as record:
         record.writestr("record.json", "{}")
-        record.writestr("run/nearest_misses.csv", as_csv(doubts))
-        record.writestr("run/plots/nearest_misses.png", b"a picture of both")
-    company.store.put_bytes(company.bucket, "tracking/waiting/1.zip", waiting.getvalue())
+        for name, content in files.items():
+            record.writestr(f"run/{name}", content)
+    outbox = {
+        "waiting/1.zip": waiting.getvalue(),
+        "refused/2.zip": f"no record, {SECRET}".encode(),
+        "refused/3.zip": b"no record",
+    }
+    for name, content in outbox.items():
+        company.store.put_bytes(company.bucket, f"tracking/{name}", content)
+    with company.warehouse.transaction() as transaction:
+        transaction.execute("CREATE SCHEMA IF NOT EXISTS marts")
+        for table in MARTS:
+            transaction.execute(table)
     before = everything(company, events)
     assert before.count("alpha:a1") > 10
-    assert before.count(SECRET) > 10
+    assert before.count(TOLD) > 10
     others = company.titles()
     del others["alpha:a1"]
 
@@ -424,23 +529,42 @@ def test_an_erased_listing_is_nowhere_and_does_not_come_back(company: Company, e
     assert "landing bucket" not in {line.store for line in receipt}
     assert [row.place for row in company.rejections() if row.source == "beta"] == ["row 3", "listing b4"]
 
+    told: list[Removed] = []
+    with pytest.raises(IndexUnavailable):
+        replace(eraser, indexes=(company.pgvector, LockedIndex())).erase("alpha", "a1", watch=told.append)
+    assert ("pgvector", "alpha:a1") in {(line.store, line.place) for line in told}
+    assert company.titles() != others, "the catalogue still knows by what it is named"
+    heard = newest_change(company.instance)
+    with monkeypatch.context() as killed, pytest.raises(Killed):
+        killed.setattr(company.instance, "report_runless_asset_event", die)
+        eraser.erase("alpha", "a1", watch=told.append)
+    assert company.titles() == others
+    assert newest_change(company.instance) == heard, "nobody has heard of it"
     receipt = eraser.erase("alpha", "a1")
-    removed = {(line.store, line.place) for line in receipt}
+    assert receipt == [], "all of it was removed, and told"
+    assert newest_change(company.instance) != heard
+    removed = {(line.store, line.place) for line in told}
     assert {store for store, _ in removed} == {
         "PostgreSQL", "pgvector", "qdrant", "artifacts", "landing bucket", "MLflow", "Dagster",
     }  # fmt: skip
     assert ("landing bucket", "shops/all.csv") in removed
     assert ("PostgreSQL", "catalog.embeddings") in removed
+    assert ("artifacts", "state/matching.zip") in removed
+    assert {place for store, place in removed if place.startswith("marts.")} == {"marts.fct_offer", "marts.dim_product"}
+    at_once = everything(company, events)
+    assert [line[:300] for line in at_once.split("\n") if "alpha:a1" in line or TOLD in line] == []
     assert company.titles() == others
     assert company.refresh.catalogue_is_due()
     company.take_in()
     company.make_catalogue()
     after = everything(company, events)
-    assert [line[:300] for line in after.split("\n") if "alpha:a1" in line or SECRET in line] == []
+    assert [line[:300] for line in after.split("\n") if "alpha:a1" in line or TOLD in line] == []
     assert json.loads(after[after.index('{"__class__"') :].split("\n")[0]), "events stay what Dagster can read"
     assert "a picture of both" not in after
-    kept = company.store.get_bytes(company.bucket, f"{experiment}/nearest_misses.csv").decode()
-    assert kept.splitlines() == ['"left_id","right_id","title"', '"alpha:a2","beta:b1","x"']
+    for name in ("nearest_misses.csv", "judged_pairs.csv"):
+        kept = company.store.get_bytes(company.bucket, f"{experiment}/{name}").decode()
+        assert kept.splitlines() == ['"left_id","right_id","title"', '"alpha:a2","beta:b1","x"']
+    assert [each.key for each in company.store.list(company.bucket, "tracking/refused/")] == ["tracking/refused/3.zip"]
 
     assert eraser.erase("alpha", "a1") == [], "nothing is left to be removed"
     sleep(1.1)  # the store tells times of delivery apart by the second
@@ -448,3 +572,117 @@ def test_an_erased_listing_is_nowhere_and_does_not_come_back(company: Company, e
     company.take_in()
     assert company.titles() == others | {"alpha:a4": "Kindle Paperwhite"}, "what nobody knew may come"
     assert [(row.reason, row.raw) for row in company.rejections() if row.source == "alpha"] == [("erased", "{}")]
+    with pytest.raises(UserError, match="rows of erased listings cannot go through again"):
+        request_replay(
+            company.warehouse, company.archive, company.book, company.zone, reasons={"erased", "missing_field"}
+        )
+
+
+class Commands:
+    """The command line on a company's platform; bringing the whole catalogue up to date is only noted, or fails."""
+
+    def __init__(self, company: Company, monkeypatch: pytest.MonkeyPatch, capture: pytest.CaptureFixture[str]) -> None:
+        self.capture = capture
+        self.updates = 0
+        self.failure: Exception | None = None
+        home = company.home
+        self.parts = SimpleNamespace(
+            warehouse=company.warehouse, store=company.store, landing_zone=company.zone, batch_book=company.book,
+            pgvector=company.pgvector, qdrant=company.qdrant, batch_archive=lambda instance: company.archive,
+        )  # fmt: skip
+        where = SimpleNamespace(
+            artifacts_bucket=company.bucket, dagster_database_url=f"sqlite:///{home / 'events.db'}",
+            dagster_url="http://dagster.example", mlflow_url="http://mlflow.example",
+        )  # fmt: skip
+        platform = SimpleNamespace(
+            settings=Settings(home=home), where=where, parts=self.parts, definitions=company.definitions,
+            instance=company.instance,
+        )  # fmt: skip
+        monkeypatch.setattr(Platform, "enter", lambda progress=None: platform)
+        monkeypatch.setattr(run_command, "_is_running", lambda: True)
+        monkeypatch.setattr(Refresh, "update_catalogue", self._update)
+
+    def _update(self, watch: object, outcome: Outcome, *, from_scratch: bool) -> None:
+        self.updates += 1
+        if self.failure is not None:
+            raise self.failure
+
+    def __call__(self, *words: str, expect: int = 0) -> str:
+        code = app([*words], standalone_mode=False)
+        out, err = self.capture.readouterr()
+        assert (code or 0) == expect, out + err
+        return out if expect == 0 else out + err
+
+    def json(self, *words: str) -> Any:
+        return json.loads(self(*words, "--json"))
+
+
+@pytest.fixture
+def offerline(company: Company, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Commands:
+    monkeypatch.setenv("COLUMNS", "200")
+    capfd.readouterr()
+    return Commands(company, monkeypatch, capfd)
+
+
+def test_the_commands_show_and_correct_deliveries(company: Company, offerline: Commands) -> None:
+    first = company.batch("delta-1.csv")
+    assert first in offerline("batches", "--limit", "1") + offerline("batches")
+    assert [row["batch_key"] for row in offerline.json("batches", "--source", "beta")] == [first]
+    assert "Nothing was ever delivered." in offerline("batches", "--source", "nobody")
+    assert "is no text in UTF-8" in offerline("batches", "--source", "\udcff", expect=1)
+
+    counts = {row["reason"]: row["rows"] for row in offerline.json("rejected")}
+    assert counts == {"missing_field": 2, "title_meaningless": 1}
+    assert "missing_field" in offerline("rejected")
+    (row,) = offerline.json("rejected", "--reason", "missing_field", "--limit", "1")
+    assert (row["place"], json.loads(row["raw"])["listing_id"]) == ("row 2", "b2")
+    assert "shops/delta-1.csv, row 3" in offerline("rejected", "--reason", "missing_field")
+    assert "Nothing is rejected." in offerline("rejected", "--source", "alpha")
+
+    assert one_line(offerline("replay", "--reason", "unheard_of", expect=1)).startswith("error: nothing is rejected")
+    assert one_line(offerline("replay", "--reason", "erased", expect=1)).startswith("error: rows of erased listings")
+    assert offerline.updates == 0
+    company.deliver(feeds=MENDED)
+    replayed = offerline.json("replay", "--reason", "missing_field", "--source", "beta")
+    assert replayed["replayed"] == {first: 2}
+    assert replayed["failures"] == []
+    assert "beta:b2" in company.titles()
+
+    assert "no batch 'nothing' was ever" in one_line(offerline("rollback", "nothing", expect=1))
+    assert offerline.json("rollback", first)["changes"]["products"] == {"delisted": 3}
+    assert "beta:b2" not in company.titles()
+    assert "Nothing in the catalogue was made of it." in offerline("rollback", first)
+    assert offerline.updates == 3, "after every correction"
+
+
+def test_the_receipt_is_printed_whatever_comes_afterwards(company: Company, offerline: Commands) -> None:
+    assert "no store knows a listing 'a9'" in one_line(offerline("erase", "alpha", "a9", expect=1))
+    offerline.parts.qdrant = LockedIndex()
+    assert receipt_and_error(offerline("erase", "alpha", "a1", "--keep-landed", "--json", expect=1)) == {"artifacts"}
+    shown = offerline("erase", "alpha", "a2", "--keep-landed", expect=1)
+    assert "listings/raw_listings" in shown and "another process holds it" in shown
+
+    offerline.parts.qdrant = company.qdrant
+    offerline.failure = IndexUnavailable("qdrant: another process holds it")
+    assert receipt_and_error(offerline("erase", "alpha", "a1", "--keep-landed", "--json", expect=1)) == {"PostgreSQL"}
+    shown = offerline("rollback", company.batch("delta-1.csv"), "--json", expect=1)
+    assert json.loads(shown.partition("error: ")[0])["changes"]["products"] == {"delisted": 1}
+
+    offerline.failure = None
+    assert "It was erased already, and nothing of it was left." in offerline("erase", "alpha", "a1", "--keep-landed")
+    assert offerline.json("erase", "alpha", "a1")["receipt"] == []
+    assert "catalog.listings" in offerline("erase", "alpha", "a2")
+    company.instance.add_run(dg.DagsterRun(job_name=INGEST.name, status=dg.DagsterRunStatus.STARTED))
+    assert "is under way" in one_line(offerline("erase", "alpha", "a3", expect=1))
+
+
+def receipt_and_error(shown: str) -> set[str]:
+    """The stores of a receipt that ends with an error."""
+    receipt, _, error = shown.partition("error: ")
+    assert "another process holds it" in error
+    return {line["store"] for line in json.loads(receipt)["receipt"]}
+
+
+def one_line(shown: str) -> str:
+    (line,) = shown.strip().splitlines()
+    return line

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from assets.embeddings.schema import PRODUCT_EMBEDDINGS
 from resources.object_store import ObjectStore, ObjectStoreDenied
-from resources.parquet_io import ParquetIOManager, ParquetRules, object_folder, regrouped
+from resources.parquet_io import ArtifactMissing, ParquetIOManager, ParquetRules, object_folder, regrouped
 
 pytestmark = pytest.mark.stack
 
@@ -102,6 +102,22 @@ def test_a_table_is_read_whole_or_lazily(instance: dg.DagsterInstance, manager: 
     assert unsaid.last.equals(numbers(1, 2, 3))
     assert isinstance(lazy.last, ds.Dataset)
     assert lazy.last.to_table(filter=ds.field("n") > 1).column("n").to_pylist() == [2, 3]
+
+
+def test_a_table_is_read_piece_by_piece_as_it_was_written(
+    instance: dg.DagsterInstance, store: ObjectStore, bucket: str
+) -> None:
+    manager = ParquetIOManager(store, bucket, ParquetRules(row_group_rows=2))
+    table = numbers(*range(5)).append_column("text", pa.array(list("abcde")))
+    assert run([producer(table)], instance, manager).success
+    uri = materialized(instance)["dagster/uri"]
+    pieces = list(manager.scan(uri))
+    assert [piece.num_rows for piece in pieces] == [2, 2, 1]
+    assert pa.Table.from_batches(pieces).equals(table)
+    assert pa.Table.from_batches(manager.scan(uri, ["text"])).equals(table.select(["text"]))
+    store.delete(bucket, uri.removeprefix(f"s3://{bucket}/"))
+    with pytest.raises(ArtifactMissing, match="its object is gone"):
+        next(manager.scan(uri))
 
 
 def test_the_materialisation_says_what_was_written(

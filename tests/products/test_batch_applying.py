@@ -17,7 +17,7 @@ import xxhash
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from assets.batches import Batch, BatchArtifacts
+from assets.batches import Batch, BatchArtifacts, listing_digest
 from assets.catalogue import sql
 from assets.listings.schema import RAW_LISTINGS
 from assets.products.applying import Applied, apply_batch, roll_back
@@ -308,7 +308,7 @@ def shops(warehouse: Warehouse) -> Shops:
 
 
 def empty(warehouse: Warehouse) -> None:
-    tables = ", ".join(f"catalog.{table}" for table in (*TABLES, "deliveries", "batches"))
+    tables = ", ".join(f"catalog.{table}" for table in (*TABLES, "deliveries", "batches", "erasures"))
     with warehouse.transaction() as transaction:
         transaction.execute(f"TRUNCATE {tables} CASCADE")
 
@@ -556,6 +556,22 @@ def test_a_batch_that_fails_leaves_nothing(shops: Shops) -> None:
     assert shops.written() == before
     assert state(shops, 2) == ("pending", "pending")
     assert shops.deliver(3, {"2": Offer("Toaster")}).listings == {"added": 1, "delisted": 1}
+
+
+def test_what_was_erased_while_its_batch_was_on_its_way_does_not_come_in(shops: Shops) -> None:
+    shops.deliver(1, {"1": Offer()})
+    for digested, source in (("2", "shop"), ("3", "another")):
+        with shops.warehouse.transaction() as transaction:
+            transaction.execute(
+                "INSERT INTO catalog.erasures (source, listing_digest) VALUES (:source, :digest)",
+                source=source,
+                digest=listing_digest(digested),
+            )
+    late = {"1": Offer(), "2": Offer("Toaster"), "3": Offer("Pan")}
+    assert shops.deliver(2, late).products == {"added": 1}
+    assert shops.deliver(3, {"2": Offer("Toaster")}, path=DELTA) == Applied()
+    assert shops.current() == {"1": ("Kettle", "Kettle"), "3": ("Pan", "Pan")}
+    assert shops.rows("SELECT * FROM catalog.listing_history WHERE listing_id = '2'") == []
 
 
 def test_batches_of_one_source_that_run_at_once_wait_for_each_other(shops: Shops) -> None:
