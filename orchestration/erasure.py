@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 import sqlalchemy
 
 from assets.batches import listing_digest
-from assets.clusters.ipc import from_ipc
+from assets.clusters.keeping import NotThisState, forget
 from assets.embeddings.ports import VectorIndex
 from assets.listings.feeds import FeedContract
 from assets.presentation import asset_key
@@ -324,12 +324,21 @@ class Eraser:
             elif version.key.startswith(OUTBOX):
                 yield from self._from_record(version.key, mentions)
             elif version.key == STATE:
-                # It can be made again, and is, from scratch.
-                if _is_state_of(self.store.get_bytes(bucket, version.key), mentions):
-                    self.store.delete(bucket, version.key)
-                    yield Removed(store="artifacts", place=version.key, count=1, what="files")
+                yield from self._from_state(mentions)
             elif version.key.startswith(TEXTS):
                 yield from self._from_text(version.key, self.store.get_bytes(bucket, version.key), mentions)
+
+    def _from_state(self, mentions: Mentions) -> Iterator[Removed]:
+        """Take the listing out of the state of the matching; one that cannot be read is of no use, and goes whole."""
+        try:
+            without = forget(self.store.get_bytes(self.artifacts_bucket, STATE), mentions.product_id)
+        except NotThisState:
+            self.store.delete(self.artifacts_bucket, STATE)
+            yield Removed(store="artifacts", place=STATE, count=1, what="files")
+            return
+        if without is not None:
+            self.store.put_bytes(self.artifacts_bucket, STATE, without, content_type="application/zip")
+            yield Removed(store="artifacts", place=STATE, count=1, what="rows")
 
     def _from_table(self, key: str, mentions: Mentions, *, keep_landed: bool) -> Iterator[Removed]:
         """Take the listing's rows out of a Parquet object; what leads from them to other places goes first."""
@@ -432,16 +441,6 @@ class Eraser:
 
 def _rows_of(table: str) -> str:
     return PICTURED_ROWS if table in PICTURES else "rows"
-
-
-def _is_state_of(data: bytes, mentions: Mentions) -> bool:
-    """Whether the state of a matching is of the listing too; one that cannot be read may be."""
-    try:
-        with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            offers = from_ipc(archive.read("offers.arrow"))
-        return bool(pc.any(pc.equal(offers["product_id"], mentions.product_id)).as_py())
-    except (*NO_ZIP, KeyError, pa.ArrowException):
-        return True
 
 
 def _cut_from_record(data: bytes, mentions: Mentions) -> tuple[bytes, dict[str, int]]:

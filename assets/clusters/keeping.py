@@ -14,7 +14,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import xxhash
 
 from assets.clusters.candidates import SEARCHES, Candidates
@@ -72,10 +74,14 @@ def pack(state: MatchState, made_by: str) -> bytes:
     for search, lists in state.neighbours.items():
         parts[search] = pa.table({"row": lists.rows, "column": lists.columns, "score": lists.scores})
         parts[f"{search}_whole"] = pa.table({"whole": lists.whole})
+    said = {MADE_BY: made_by.encode(), MODEL: state.model.to_json().encode()}
+    return _zipped(said | {f"{name}.arrow": as_ipc(table) for name, table in parts.items()})
+
+
+def _zipped(parts: Mapping[str, bytes]) -> bytes:
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
-        said = {MADE_BY: made_by.encode(), MODEL: state.model.to_json().encode()}
-        for name, part in (said | {f"{name}.arrow": as_ipc(table) for name, table in parts.items()}).items():
+        for name, part in parts.items():
             # Without the time of day: the same state is the same file.
             archive.writestr(zipfile.ZipInfo(name), part)
     return file.getvalue()
@@ -108,6 +114,37 @@ def unpack(data: bytes, made_by: str) -> MatchState:
         candidates=Candidates(pairs["left"], pairs["right"], pairs["channels"]),
         evidence=Evidence(pairs["prior"], pairs["log_odds"], pairs["vetoes"]),
     )
+
+
+def forget(data: bytes, product_id: str) -> bytes | None:
+    """The same state without a word of a product; None where it holds none.
+
+    The product's row stays, as one of nobody: the next matching finds that its offer has left, as it would have. Of its
+    words remain the counts among the statistics.
+
+    Raises:
+        NotThisState: the file is no state.
+    """
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            parts = {name: archive.read(name) for name in archive.namelist()}
+        offers = from_ipc(parts["offers.arrow"]).cast(READ)
+    except (zipfile.BadZipFile, KeyError, ValueError, pa.ArrowException) as error:
+        raise NotThisState(f"the file holds no state of a matching: {error}") from error
+    rows = np.arange(offers.num_rows)
+    is_meant = pc.equal(offers.column("product_id"), product_id).to_numpy()
+    if not is_meant.any():
+        return None
+    nobody = pa.Table.from_pylist([{field.name: _nothing(field.type) for field in READ if not field.nullable}], READ)
+    parts["offers.arrow"] = as_ipc(pa.concat_tables([offers, nobody]).take(np.where(is_meant, len(rows), rows)))
+    return _zipped(parts)
+
+
+def _nothing(kind: pa.DataType) -> Any:
+    """What stands in a column of a row of nobody."""
+    if pa.types.is_list(kind):
+        return []
+    return "" if pa.types.is_string(kind) else 0
 
 
 def kept_digests(data: bytes, made_by: str) -> pa.Table:

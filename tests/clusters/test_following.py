@@ -9,6 +9,7 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -16,7 +17,7 @@ from matcher_examples import offers, vectors
 
 from assets.clusters.following import follow, start
 from assets.clusters.identity import assign_ids
-from assets.clusters.keeping import NotThisState, pack, signature, unpack
+from assets.clusters.keeping import NotThisState, forget, pack, signature, unpack
 from assets.clusters.matching import Matching, MatchState, match
 from assets.clusters.rules import CandidateRules, JudgeRules, MatchRules, VetoRules
 from assets.clusters.scoring import PRIOR
@@ -112,6 +113,35 @@ def test_a_state_that_was_kept_is_followed_like_one_that_was_not() -> None:
         follow(kept, fewer, vectors(fewer), rules=MatchRules()),
         follow(state, fewer, vectors(fewer), rules=MatchRules()),
     )
+
+
+@pytest.mark.parametrize("product_id", ["a:1", "c:3"])
+def test_a_state_that_forgot_an_offer_is_followed_like_one_that_knew_it(product_id: str) -> None:
+    known = FEW.set_column(
+        FEW.column_names.index("title"),
+        "title",
+        pa.array(
+            f"{title} Secretword" if other == product_id else title
+            for other, title in zip(FEW["product_id"].to_pylist(), FEW["title"].to_pylist(), strict=True)
+        ),
+    )
+    kept = pack(match(known, vectors(known)), "us")
+    forgotten = forget(kept, product_id)
+    assert forgotten is not None
+    assert [product_id in unpack(state, "us").offers["product_id"].to_pylist() for state in (kept, forgotten)] == [
+        True,
+        False,
+    ]
+    assert "ecretword" in str(unpack(kept, "us").offers.to_pylist())
+    assert "ecretword" not in str(unpack(forgotten, "us").offers.to_pylist())
+    rest = known.filter(pc.not_equal(known["product_id"], product_id))
+    assert_same(
+        follow(unpack(forgotten, "us"), rest, vectors(rest), rules=MatchRules()),
+        follow(unpack(kept, "us"), rest, vectors(rest), rules=MatchRules()),
+    )
+    assert forget(forgotten, product_id) is None
+    with pytest.raises(NotThisState):
+        forget(kept[:-30], product_id)
 
 
 def test_the_same_state_is_the_same_file() -> None:
