@@ -64,11 +64,13 @@ def foresee_delisting(catalogue: Catalogue, batch: Batch, listings: pa.Table) ->
         return Delisting(0, 0)
     with catalogue.transaction() as transaction:
         transaction.stage("incoming_ids", listings.select(["listing_id"]).cast(LISTING_IDS), schema=LISTING_IDS)
-        moments = [e.delivered_at for e in timeline_of(transaction, batch) if e.batch_key == batch.batch_key]
-        counted = transaction.query(
-            sql("foresee_delisting"), COUNTS, source=batch.source, feed_path=batch.feed_path, moments=moments
-        ).to_pylist()
-    return max((Delisting(**counts) for counts in counted), key=lambda found: found.share, default=Delisting(0, 0))
+        found = []
+        for entry in timeline_of(transaction, batch):
+            if entry.batch_key == batch.batch_key:
+                at = {"source": batch.source, "feed_path": batch.feed_path, "moment": entry.delivered_at}
+                (counted,) = transaction.query(sql("foresee_delisting"), COUNTS, **at).to_pylist()
+                found.append(Delisting(**counted))
+    return max(found, key=lambda delisting: delisting.share, default=Delisting(0, 0))
 
 
 @dataclass(frozen=True, slots=True)
