@@ -8,6 +8,7 @@ A run that dies between the two leaves an object nobody reads, and the last good
 """
 
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -151,16 +152,13 @@ class ParquetIOManager(dg.IOManager):
 
         Raises:
             ArtifactMissing: it is gone.
-            ObjectStoreUnavailable: the store could not be reached.
+            ObjectStoreUnavailable: the store could not be reached, however patiently it was asked.
         """
-        dataset = self._dataset([uri], uri)
-        try:
+        with self._fetched([uri], uri) as rows:
             # Without threads nothing is read ahead of what is asked for.
-            yield from dataset.to_batches(
+            yield from rows.to_batches(
                 columns=None if columns is None else list(columns), batch_readahead=0, use_threads=False
             )
-        except OSError as error:
-            raise ObjectStoreUnavailable(f"{uri}: {error}") from error
 
     def _write(self, path: Path, rows: pa.Table | pa.RecordBatchReader) -> None:
         with pq.ParquetWriter(
@@ -206,7 +204,13 @@ class ParquetIOManager(dg.IOManager):
         return _uris([latest[partition] for partition in partitions if partition in latest], context)
 
     def _table(self, uris: Sequence[str], described: str) -> pa.Table:
-        """The objects' rows. They are fetched first: our client outwaits an outage, Arrow's calls it an `OSError`."""
+        """The objects' rows."""
+        with self._fetched(uris, described) as rows:
+            return rows.to_table()
+
+    @contextmanager
+    def _fetched(self, uris: Sequence[str], described: str) -> "Iterator[ds.Dataset]":
+        """A view of copies of the objects: our client outwaits an outage, Arrow's calls it an `OSError`."""
         import pyarrow.fs
 
         with TemporaryDirectory(prefix="offerline-") as scratch:
@@ -214,7 +218,7 @@ class ParquetIOManager(dg.IOManager):
             for bucket, key in self._located(uris, described):
                 copies.append(Path(scratch, f"{len(copies)}.parquet"))
                 self._store.download(bucket, key, copies[-1])
-            return _joined(pyarrow.fs.LocalFileSystem(), [str(copy) for copy in copies]).to_table()
+            yield _joined(pyarrow.fs.LocalFileSystem(), [str(copy) for copy in copies])
 
     def _dataset(self, uris: Sequence[str], described: str) -> "ds.Dataset":
         """A view of the objects, which are there and readable."""

@@ -359,8 +359,8 @@ def _stated() -> Iterator[None]:
     with _translated():
         try:
             yield
-        except UnicodeError as error:
-            raise WarehouseRejected(f"a value is no text that can be stored: {error}") from error
+        except UnicodeEncodeError as error:
+            raise WarehouseRejected(f"{error.object[:100]!r} is no text in UTF-8, as every value must be") from error
 
 
 def _passes(error: BaseException | None, connecting: bool) -> bool:
