@@ -32,8 +32,9 @@ down: $(READY) ## Stop exactly what was started
 status: $(READY) ## Show the servers
 	@$(BIN)/offerline status
 
-test: $(READY) ## Run all tests, on real servers of their own
-	@$(BIN)/python -m pytest $(ARGS)
+# Two processes, each with servers of its own: most of a test's time is somebody else's, also on two cores.
+test: $(READY) ## Run all tests, on real servers of their own (ARGS='-n 0 ...' in one process)
+	@$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 lint: $(READY) ## Check style and format
 	@$(BIN)/ruff check .

@@ -191,7 +191,7 @@ def status(as_json: Json = False) -> None:
         return
     console = Console()
     console.print(_table(found))
-    if any(server.name == "s3" and server.state in ("running", "external") for server in found):
+    if any(server.name == "s3" and server.state in ("running", "starting", "external") for server in found):
         for line in _backlog(settings):
             console.print(line, highlight=False, soft_wrap=True)
 

@@ -133,8 +133,7 @@ class Refresh:
 
     def _open(self, state: str) -> list[str]:
         """Return the batches of which a delivery is in this state, oldest first."""
-        rows = self.book.deliveries().to_pylist()
-        return list(dict.fromkeys(row["batch_key"] for row in rows if row["state"] == state))
+        return list(dict.fromkeys(row["batch_key"] for row in self.book.open_deliveries() if row["state"] == state))
 
     def catalogue_is_due(self) -> bool:
         """Whether a stage of the whole catalogue is missing, older than what it is made from, or of other code.
@@ -197,9 +196,13 @@ class Refresh:
             sleep(POLL_SECONDS)
 
     def _others_runs(self) -> list[dg.DagsterRun]:
-        """Return the runs over the whole catalogue that somebody works on; queued ones wait for ours."""
+        """Return the runs over the whole catalogue that somebody works on; queued ones wait for ours.
+
+        A command's own run is not queued: it begins at once.
+        """
         fail_dead_runs(self.instance)
-        return [run for run in catalogue_runs(self.instance, CATALOGUE.name) if run.status in IN_FLIGHT]
+        runs = catalogue_runs(self.instance, CATALOGUE.name)
+        return [run for run in runs if run.status in IN_FLIGHT or RUNNER_TAG in run.tags]
 
     def standing_checks(self) -> list[Happening]:
         """Return every check as it was last evaluated (one of a batch: for the newest batch), for when nothing ran."""

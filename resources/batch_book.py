@@ -62,6 +62,14 @@ SELECT state, contract_digest, accepted_at IS NOT NULL AS is_accepted, replayed 
 FROM catalog.batches b WHERE batch_key = :batch_key FOR UPDATE
 """
 
+_DELIVERIES_SQL = """
+SELECT d.delivery_id, d.object_key, d.etag, d.size, d.last_modified, d.state, batch_key, d.attempts, d.updated_at,
+       d.reason, d.claimed_by, b.replayed IS NOT NULL AS is_kept
+FROM catalog.deliveries d LEFT JOIN catalog.batches b USING (batch_key)
+WHERE d.bucket = :bucket AND {where}
+ORDER BY d.last_modified, d.delivery_id
+"""
+
 
 class UnknownBatch(LookupError):
     """No such batch was delivered, or it was not taken in yet; the message says which."""
@@ -274,14 +282,15 @@ class PostgresBatchBook:
 
     def deliveries(self) -> pa.Table:
         """Return every delivery of the bucket that was ever written down, oldest first."""
-        return self.warehouse.read(
-            "SELECT d.delivery_id, d.object_key, d.etag, d.size, d.last_modified, d.state, batch_key, d.attempts, "
-            "d.updated_at, d.reason, d.claimed_by, b.replayed IS NOT NULL AS is_kept "
-            "FROM catalog.deliveries d LEFT JOIN catalog.batches b USING (batch_key) "
-            "WHERE d.bucket = :bucket ORDER BY d.last_modified, d.delivery_id",
-            DELIVERIES,
-            bucket=self.bucket,
-        )
+        return self._deliveries("true")
+
+    def open_deliveries(self) -> list[dict[str, Any]]:
+        """Return those that wait for a run or that one is taking in, oldest first: few, however many there were."""
+        rows: list[dict[str, Any]] = self._deliveries("d.state IN ('pending', 'requested')").to_pylist()
+        return rows
+
+    def _deliveries(self, where: str) -> pa.Table:
+        return self.warehouse.read(_DELIVERIES_SQL.format(where=where), DELIVERIES, bucket=self.bucket)
 
     def newest_batches(self) -> list[dict[str, Any]]:
         """Return the newest delivery of every feed: source, feed path, batch key, contract, time, whether refused.

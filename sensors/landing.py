@@ -58,7 +58,7 @@ def look(zone: LandingBucket, book: PostgresBatchBook) -> Landed:
     plan = plan_landing(readable, _known(book), contracts, _newest(book))
     reread = [(key, *terms(feed)) for key, feed in plan.reread]
     book.write_down(map(_entry, plan.arrivals), plan.replaced, plan.declared, reread)
-    waiting = [row["batch_key"] for row in book.deliveries().to_pylist() if row["state"] == "pending"]
+    waiting = [row["batch_key"] for row in book.open_deliveries() if row["state"] == "pending"]
     return Landed(arrivals=plan.arrivals, waiting=tuple(dict.fromkeys(waiting)), problems=tuple(problems.values()))
 
 
@@ -172,7 +172,7 @@ def release_lost_requests(
         now: The time.
         is_alive: Whether a process that claimed batches still lives, as far as one can tell here.
     """
-    for row in book.deliveries().to_pylist():
+    for row in book.open_deliveries():
         if row["state"] != "requested":
             continue
         run = _run_of(instance, row["batch_key"], row["updated_at"])

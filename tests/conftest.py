@@ -4,6 +4,8 @@ Belongs here: the embedded stack of the session, empty catalogues and buckets in
 here: fixtures of one stage.
 """
 
+import os
+import secrets
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -22,6 +24,14 @@ from resources.warehouse import Warehouse
 # How long a test takes depends on the machine, and says nothing of what is right.
 settings.register_profile("offerline", deadline=None)
 settings.load_profile("offerline")
+
+#: What `test_crashes` draws its points by, the same in every process of a session.
+SEED = os.environ.setdefault("OFFERLINE_KILL_SEED", str(secrets.randbelow(1_000_000)))
+
+
+def pytest_report_header() -> str:
+    """Say what repeats the session's draws."""
+    return f"OFFERLINE_KILL_SEED={SEED}"
 
 
 @pytest.fixture(scope="session")

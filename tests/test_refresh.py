@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import replace
+from pathlib import Path
 
 import dagster as dg
 import pytest
@@ -19,7 +20,7 @@ from orchestration import refresh as refreshing
 from orchestration.jobs import CATALOGUE as CATALOGUE_JOB
 from orchestration.jobs import INGEST
 from orchestration.refresh import MATCH_STEP, Happening, Outcome, Refresh
-from orchestration.runners import RUNNER_TAG, this_process
+from orchestration.runners import RUNNER_TAG
 from resources.batch_book import PostgresBatchBook
 from resources.landing_zone import LandingBucket
 from resources.object_store import ObjectStore
@@ -38,9 +39,12 @@ def refresh(
     store: ObjectStore,
     new_bucket: Callable[[str], str],
     new_warehouse: Callable[[str], AbstractContextManager[Warehouse]],
+    tmp_path: Path,
 ) -> Iterator[Refresh]:
     """A refresh whose batches come into the catalogue without anything being read."""
-    with new_warehouse("refresh") as warehouse, dg.DagsterInstance.ephemeral() as instance:
+    # One in memory does not bear that a run is looked at while it is written.
+    quiet = {"telemetry": {"enabled": False}}
+    with new_warehouse("refresh") as warehouse, dg.DagsterInstance.local_temp(str(tmp_path), quiet) as instance:
         zone = LandingBucket(store, new_bucket("refresh"))
         zone.deliver_bytes(CONTRACTS, "shops/feeds.yaml")
         zone.deliver_bytes(b"listing_id,title\n1,Kettle\n", "shops/offers.csv")
@@ -125,9 +129,10 @@ def with_catalogue(refresh: Refresh, during: Callable[[], object]) -> Refresh:
     return replace(refresh, definitions=dg.Definitions.merge(refresh.definitions, dg.Definitions([made], jobs=[job])))
 
 
-def begun(refresh: Refresh, runner: str, status: dg.DagsterRunStatus = dg.DagsterRunStatus.STARTED) -> dg.DagsterRun:
+def begun(refresh: Refresh, runner: str) -> dg.DagsterRun:
     """A run over the whole catalogue that somebody else works on."""
     job = refresh.definitions.resolve_job_def(CATALOGUE_JOB.name)
+    status = dg.DagsterRunStatus.STARTED
     return refresh.instance.create_run_for_job(job, status=status, tags={RUNNER_TAG: runner})
 
 
@@ -176,7 +181,8 @@ def test_of_a_catalogue_run_that_does_not_end_a_person_is_told_and_a_dead_one_is
 
 def test_a_queued_run_waits_for_ours_and_not_ours_for_it(refresh: Refresh) -> None:
     refresh = with_catalogue(refresh, lambda: None)
-    queued = begun(refresh, this_process(), dg.DagsterRunStatus.NOT_STARTED)
+    job = refresh.definitions.resolve_job_def(CATALOGUE_JOB.name)
+    queued = refresh.instance.create_run_for_job(job, status=dg.DagsterRunStatus.NOT_STARTED)
     assert refresh.update_catalogue(lambda _: None, outcome := Outcome())
     assert outcome.failures == []
     run = refresh.instance.get_run_by_id(queued.run_id)

@@ -6,7 +6,6 @@ server cannot be run here, and its stand-in dies in `test_vector_index`.
 """
 
 import os
-import secrets
 import signal
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -27,7 +26,7 @@ from resources.object_store import ObjectStore
 SERVERS = {"postgres": "commit", "s3": "object", "mlflow": "MLflow"}
 #: To try every point takes hours: else it is one of some kinds, others each time.
 EVERY_POINT = "OFFERLINE_EVERY_KILL_POINT" in os.environ
-SEED = int(os.environ.get("OFFERLINE_KILL_SEED", secrets.randbelow(1_000_000)))
+SEED = int(os.environ["OFFERLINE_KILL_SEED"])
 #: Kinds of points and servers that are tried unless every point is.
 TRIED_AT_ONCE = 2
 CHOSEN = [*KINDS, *SERVERS] if EVERY_POINT else Random(SEED).sample([*KINDS, *SERVERS], TRIED_AT_ONCE)
@@ -77,12 +76,6 @@ def differences(calm: Contents, found: Contents, but_for: str) -> str:
         if wanted != held or (name in calm) != (name in found):
             told.append(f"{name} lacks {list(wanted - held)[:3]} and has {list(held - wanted)[:3]}")
     return "\n".join(told)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def drawn() -> None:
-    """Say what was drawn before anything can go wrong."""
-    print(f"OFFERLINE_KILL_SEED={SEED}")
 
 
 @pytest.fixture(scope="module")
