@@ -39,6 +39,7 @@ class BatchArtifacts:
         rejected_products: Of listings that did not.
         repeats: Rows beside these that only said again what an accepted one says; None where nobody wrote it down.
         contract_digest: By which contract the rows were judged; None where nobody wrote it down.
+        is_snapshot: Whether they were applied as all that the feed lists; None until they were.
     """
 
     raw_listings: str
@@ -47,6 +48,7 @@ class BatchArtifacts:
     rejected_products: str
     repeats: int | None = None
     contract_digest: str | None = None
+    is_snapshot: bool | None = None
 
     def to_json(self) -> str:
         """Return a JSON object: attribute -> value."""

@@ -158,8 +158,8 @@ def erase(
     From the catalogue with its history, both vector indexes, the artifacts of every run, MLflow's files, what Dagster
     keeps of its runs, and the landing bucket: a delivered file that holds it is deleted, for it cannot be changed
     without becoming another delivery. A row of it that is delivered later is rejected as `erased`, and only a digest of
-    its id is kept for that. Then the catalogue is brought up to date, its matching from scratch. While a run is under
-    way nothing is erased. Erasing it again finishes what broke off.
+    its id is kept for that. Then the catalogue is brought up to date. While a run is under way nothing is erased.
+    Erasing it again finishes what broke off.
 
     Registered models keep how often words occur in all titles together. Files that MLflow keeps elsewhere than in the
     artifacts bucket are not reached.

@@ -160,7 +160,7 @@ class Eraser:
         receipt: list[Removed] = []
         for _ in range(MOST_ROUNDS):
             runs, before = self._runs_at_rest(), len(receipt)
-            for removed in self._round(mentions, keep_landed=keep_landed):
+            for removed in self._round(mentions, runs, keep_landed=keep_landed):
                 receipt.append(removed)
                 watch(removed)
             if len(receipt) == before and self._runs_at_rest() == runs:
@@ -264,10 +264,11 @@ class Eraser:
                 digest=listing_digest(mentions.listing_id),
             )
 
-    def _round(self, mentions: Mentions, *, keep_landed: bool) -> Iterator[Removed]:
+    def _round(self, mentions: Mentions, runs: int, *, keep_landed: bool) -> Iterator[Removed]:
         """Go through every store once.
 
-        The catalogue, which knows the listing's titles and clusters, comes last: what breaks off is begun anew by them.
+        The catalogue, which knows the listing's titles and clusters, comes last, and only where no run has begun since
+        there were `runs`: what breaks off is begun anew by them.
         """
         yield from self._from_artifacts(mentions, keep_landed=keep_landed)
         for index in self.indexes:
@@ -278,7 +279,8 @@ class Eraser:
             yield Removed(store=index.name, place=mentions.product_id, count=1, what="vectors")
         yield from self._from_dagster(mentions)
         yield from self._from_marts(mentions)
-        yield from self._from_catalogue(mentions)
+        if self._runs_at_rest() == runs:
+            yield from self._from_catalogue(mentions)
 
     def _from_marts(self, mentions: Mentions) -> Iterator[Removed]:
         columns: dict[str, set[str]] = {}

@@ -112,6 +112,11 @@ class Refresh:
             sleep(POLL_SECONDS)
             self._pick_up_from_the_dead()
             self._take_waiting(ours, watch, outcome)
+        outcome.notes.extend(
+            f"{batch_key} was declared otherwise while it was taken in; offerline run takes it in by that"
+            for batch_key in self._open("pending")
+            if batch_key in ours
+        )
         for row in self.book.refusals():
             if not any(failure.endswith(row["reason"]) for failure in outcome.failures):
                 outcome.notes.append(f"{row['object_key']} was not taken in: {row['reason']}")

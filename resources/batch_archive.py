@@ -6,6 +6,7 @@ Belongs here: finding and reading a batch's artifacts outside a run of its own. 
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import dagster as dg
 import pyarrow as pa
@@ -45,8 +46,9 @@ class ArtifactArchive:
             for name, stage in STAGES.items()
         }
         told = made["raw_listings"].metadata
+        tables: dict[str, Any] = {name: uri_of(each) for name, each in made.items()}
         return BatchArtifacts(
-            **{name: uri_of(each) for name, each in made.items()},
+            **tables,
             repeats=int(str(told[REPEATS].value)) if REPEATS in told else None,
             contract_digest=str(told[CONTRACT_DIGEST].value) if CONTRACT_DIGEST in told else None,
         )

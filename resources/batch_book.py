@@ -223,6 +223,8 @@ class PostgresBatchBook:
     def _put_aside(self, batch_key: str, state: str, reason: str, read_by: str | None) -> None:
         with self.warehouse.transaction() as transaction:
             (standing,) = transaction.query(_STANDING_SQL, STANDING, batch_key=batch_key).to_pylist()
+            if standing["state"] == "rolled_back":
+                return  # meanwhile, and so it stays until it is accepted
             delivery_state = "failed"
             if read_by not in (None, standing["contract_digest"]):
                 state, delivery_state, reason = "pending", "pending", "its contract has changed"

@@ -91,7 +91,7 @@ def read_moment(instance: dg.DagsterInstance, catalogue_job: str, ingest_job: st
     return Moment(
         now=time(),
         newest_batch=change.timestamp if change else None,
-        newest_attempt=attempts[0].start_time if attempts else None,
+        newest_attempt=_beginning(attempts[0]) if attempts else None,
         failures=sum(1 for _ in takewhile(_has_failed, attempts)),
         batches_under_way=_under_way(instance, ingest_job),
         catalogue_under_way=bool(catalogue_runs(instance, catalogue_job)),
@@ -132,7 +132,8 @@ def newest_change(instance: dg.DagsterInstance) -> dg.EventLogRecord | None:
 def _attempts(instance: dg.DagsterInstance, catalogue_job: str) -> Iterator[dg.RunRecord]:
     """Yield the last runs that began, the newest first: of the job, and the last one by hand that made the clusters.
 
-    One that was cancelled before it began has read nothing, and one that made an earlier stage alone is no attempt.
+    One that was cancelled before it began has read nothing, and one that made an earlier stage alone is no attempt. One
+    that failed before it began is: the next would fail as well.
     """
     records = {
         record.dagster_run.run_id: record
@@ -142,8 +143,14 @@ def _attempts(instance: dg.DagsterInstance, catalogue_job: str) -> Iterator[dg.R
     if made:
         by_hand = instance.get_run_records(dg.RunsFilter(run_ids=[made[0].run_id]), limit=1)
         records |= {record.dagster_run.run_id: record for record in by_hand}
-    began = [(record.start_time, record) for record in records.values() if record.start_time is not None]
+    began = [(at, record) for record in records.values() if (at := _beginning(record)) is not None]
     yield from (record for _, record in sorted(began, key=lambda item: item[0], reverse=True))
+
+
+def _beginning(record: dg.RunRecord) -> float | None:
+    if record.start_time is None and _has_failed(record):
+        return record.create_timestamp.timestamp()
+    return record.start_time
 
 
 def _has_failed(record: dg.RunRecord) -> bool:

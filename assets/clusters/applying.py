@@ -12,13 +12,14 @@ import pyarrow as pa
 from assets.agreement import Agreement
 from assets.catalogue import Catalogue, Transaction, column_list, upsert_columns
 from assets.catalogue import sql as read_sql
-from assets.clusters.identity import Identity, assign_ids, find_events, gather
+from assets.clusters.identity import GoneHome, Identity, assign_ids, find_events, gather
 from assets.clusters.schema import CLUSTER_EVENTS, PRODUCT_CLUSTERS, SCORED_PAIRS
 from assets.clusters.tables import event_table, told_pairs
 
 sql = partial(read_sql, "assets.clusters")
 
 MEMBERS = pa.schema([("product_id", pa.string()), ("cluster_id", pa.string())])
+GONE_HOMES = MEMBERS.append(pa.field("members", pa.list_(pa.string())))
 CONFIDENT_MEMBERS = MEMBERS.append(pa.field("confidence", pa.float64()))
 #: Name of the store in reports.
 MEMBERSHIPS = "PostgreSQL cluster_members"
@@ -47,9 +48,10 @@ def lasting_ids(catalogue: Catalogue, labels: Mapping[str, Hashable]) -> Identit
     )
 
 
-def gone_homes(catalogue: Catalogue, products: Collection[str]) -> dict[str, str]:
-    """Return, of these products, those that were in a cluster whose id is gone: `product id -> the last such id`."""
-    return _as_mapping(catalogue.read(sql("gone_homes"), MEMBERS, product_ids=sorted(products)))
+def gone_homes(catalogue: Catalogue, products: Collection[str]) -> dict[str, GoneHome]:
+    """Return, of these products, those that were in a cluster whose id is gone: `product id -> the last such one`."""
+    rows = catalogue.read(sql("gone_homes"), GONE_HOMES, product_ids=sorted(products)).to_pylist()
+    return {row["product_id"]: GoneHome(row["cluster_id"], frozenset(row["members"])) for row in rows}
 
 
 def apply_clusters(catalogue: Catalogue, clusters: pa.Table, scored: pa.Table, run_id: str) -> pa.Table:

@@ -2,9 +2,9 @@
 
 Belongs here: comparing two partitions by their members. Not here: clustering, storage.
 
-An id stays where most of its members stay. One that is gone comes back with its members, where they are together
-without a living id. A new id is named after the members it was born with, never after the order or numbering of a run.
-An old id that nobody carries on leads to the clusters that hold its members now.
+An id stays where most of its members stay. One that is gone comes back with most of its members, where they are
+together without a living id. A new id is named after the members it was born with, never after the order or numbering
+of a run. An old id that nobody carries on leads to the clusters that hold its members now.
 """
 
 import hashlib
@@ -89,7 +89,15 @@ def gather(assignment: Mapping[str, Hashable]) -> dict[Hashable, set[str]]:
     return members
 
 
-def never_seen(products: Collection[str]) -> Mapping[str, str]:
+@dataclass(frozen=True, slots=True)
+class GoneHome:
+    """A cluster whose id nobody carries, and the products that were last in it."""
+
+    cluster_id: str
+    members: frozenset[str]
+
+
+def never_seen(products: Collection[str]) -> Mapping[str, GoneHome]:
     """Return the gone cluster of every product: none, where there was no catalogue before."""
     return MappingProxyType({})
 
@@ -99,7 +107,7 @@ def assign_ids(
     current: Mapping[str, Hashable],
     *,
     given: Sequence[str] = (),
-    gone_homes: Callable[[Collection[str]], Mapping[str, str]] = never_seen,
+    gone_homes: Callable[[Collection[str]], Mapping[str, GoneHome]] = never_seen,
 ) -> Identity:
     """Give lasting ids to a partition.
 
@@ -107,7 +115,8 @@ def assign_ids(
         previous: Product id -> cluster id, as of the previous clustering.
         current: Product id -> any cluster label, as of this one.
         given: Every id that was ever given out, oldest first; none of them is given out again to other members.
-        gone_homes: Of these products those that were in a cluster whose id nobody carries now -> the last such id.
+        gone_homes: Of these products those that were in a cluster whose id nobody carries now -> the last such one.
+            Its id comes back where more than half of those of its members are together that are in the catalogue now.
 
     Returns:
         Product id -> cluster id, and the events, ordered by cluster id and kind. An unchanged partition keeps all
@@ -119,8 +128,10 @@ def assign_ids(
     carried = carry_over(_overlaps(previous, current), first_member, age)
     without = {product: label for product, label in current.items() if label not in carried}
     homes = gone_homes(without) if without else {}
-    back = {product: home for product, home in homes.items() if home not in before}
-    carried |= carry_over(_overlaps(back, without), first_member, age)
+    back = {product: home.cluster_id for product, home in homes.items() if home.cluster_id not in before}
+    here = {home.cluster_id: len(home.members & current.keys()) for home in homes.values()}
+    shares = {pair: count for pair, count in _overlaps(back, without).items() if 2 * count > here[pair[0]]}
+    carried |= carry_over(shares, first_member, age)
 
     taken = {*given, *previous.values()}
     ids: dict[Hashable, str] = dict(carried)

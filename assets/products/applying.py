@@ -7,7 +7,7 @@ deliveries count (see `timeline`).
 import json
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import pyarrow as pa
@@ -87,7 +87,7 @@ def apply_batch(
             sql("close_batch"),
             batch_key=batch.batch_key,
             run_id=run_id,
-            artifacts=artifacts.to_json(),
+            artifacts=replace(artifacts, is_snapshot=batch.is_snapshot).to_json(),
             content_digest=content,
             products_accepted=archive.read(artifacts.cleaned_products).num_rows,
             products_rejected=rejected.total(),
@@ -121,8 +121,13 @@ def roll_back(catalogue: Catalogue, archive: BatchArchive, batch: Batch) -> Appl
 
 
 def timeline_of(transaction: Transaction, batch: Batch) -> list[Entry]:
-    """Return the deliveries that the batch's source is made of, those of the batch that wait to be among them."""
-    rows = transaction.query(sql("timeline"), TIMELINE, source=batch.source, batch_key=batch.batch_key)
+    """Return the deliveries that the batch's source is made of, those of the batch that wait to be among them.
+
+    The batch is taken for what it was read as, every other one for what it was applied as.
+    """
+    rows = transaction.query(
+        sql("timeline"), TIMELINE, source=batch.source, batch_key=batch.batch_key, is_snapshot=batch.is_snapshot
+    )
     return [Entry(**row) for row in rows.to_pylist()]
 
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from assets.clusters.identity import Identity, assign_ids, name_cluster
+from assets.clusters.identity import GoneHome, Identity, assign_ids, name_cluster
 
 products = st.sampled_from([f"shop:{n}" for n in range(14)])
 partition = st.dictionaries(products, st.integers(0, 5), max_size=14)
@@ -135,9 +135,10 @@ def test_a_cluster_that_is_parted_and_put_together_again_has_its_id_back(parts: 
 def test_members_without_a_living_id_bring_back_the_one_they_had() -> None:
     asked: list[set[str]] = []
 
-    def gone(products: Collection[str]) -> dict[str, str]:
+    def gone(products: Collection[str]) -> dict[str, GoneHome]:
         asked.append(set(products))
-        return {"c": "c_gone", "d": "c_gone", "e": "c_older", "f": "c_living"}
+        homes = {"c": ("c_gone", "cdx"), "d": ("c_gone", "cdx"), "e": ("c_older", "e"), "f": ("c_living", "f")}
+        return {product: GoneHome(name, frozenset(members)) for product, (name, members) in homes.items()}
 
     old = {"a": "c_living", "b": "c_living"}
     now = {"a": 0, "b": 0, "c": 1, "d": 1, "e": 1, "f": 2, "g": 3}
@@ -146,6 +147,22 @@ def test_members_without_a_living_id_bring_back_the_one_they_had() -> None:
     assert {product: ids[product] for product in "abcde"} == {**old, **dict.fromkeys("cde", "c_gone")}
     assert ids["f"] == name_cluster(["f"]), "one id is one cluster's"
     assert ids["g"] == name_cluster(["g"])
+
+
+def test_a_part_of_those_that_had_an_id_does_not_take_it_from_the_others() -> None:
+    """Ten went into another cluster, where the old id leads; one of them leaves it alone."""
+    ten = [f"m{number}" for number in range(10)]
+    old = dict.fromkeys([*ten, *(f"y{number}" for number in range(20))], "c_larger")
+    now = {product: int(product == "m9") for product in old}
+    home = GoneHome("c_smaller", frozenset(ten))
+    identity = assign_ids(old, now, given=["c_smaller", "c_larger"], gone_homes=lambda _: {"m9": home})
+    assert identity.ids["m9"] == name_cluster(["m9"])
+    half = {product: int(product in ten[:5]) for product in old}
+    parted = assign_ids(old, half, given=["c_smaller", "c_larger"], gone_homes=lambda _: dict.fromkeys(ten[:5], home))
+    assert parted.ids["m0"] == name_cluster(ten[:5])
+    most = {product: int(product in ten[:6]) for product in old}
+    parted = assign_ids(old, most, given=["c_smaller", "c_larger"], gone_homes=lambda _: dict.fromkeys(ten[:6], home))
+    assert parted.ids["m0"] == "c_smaller"
 
 
 def test_a_cluster_that_left_the_catalogue_is_dissolved() -> None:

@@ -470,8 +470,10 @@ def test_nothing_is_erased_while_a_run_is_under_way(company: Company, tmp_path: 
         eraser.erase("alpha", "a1", watch=one_more)
     for begun in company.instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED])):
         company.instance.report_run_failed(begun)
-    assert eraser.erase("alpha", "a1") == []
+    assert "alpha:a1" in company.titles(), "by what it was called it is looked for again"
+    assert {line.store for line in eraser.erase("alpha", "a1")} == {"PostgreSQL"}, "the rest was removed before"
     assert "alpha:a1" not in company.titles()
+    assert eraser.erase("alpha", "a1") == []
 
 
 class LockedIndex(QdrantEmbeddedIndex):

@@ -322,6 +322,22 @@ def state(shops: Shops, hour: float) -> tuple[str, str]:
     return row["state"], row["delivery"]
 
 
+def test_a_batch_counts_as_what_it_was_read_as_however_its_feed_is_declared_by_now(shops: Shops) -> None:
+    shops.deliver(1, {"1": Offer(), "2": Offer()}, path=DELTA)
+    read_as_delta = shops.write_down(2, {"3": Offer()}, path=DELTA)
+    with shops.warehouse.transaction() as transaction:
+        transaction.execute("""UPDATE catalog.batches SET mode = 'snapshot', contract = '{"mode": "snapshot"}'""")
+    shops.apply(read_as_delta, {"3": Offer()})
+    assert set(shops.current()) == {"1", "2", "3"}, "nobody has looked at what a snapshot would delist"
+    made = shops.deliver(0, {"0": Offer()}, path=DELTA)
+    assert made.made_anew_from == 3
+    assert set(shops.current()) == {"0", "1", "2", "3"}
+    again = shops.book.batch(read_as_delta.batch_key)
+    assert again.is_snapshot
+    shops.apply(again, {"3": Offer()})
+    assert set(shops.current()) == {"3"}, "read once more, it is a snapshot"
+
+
 def test_a_snapshot_adds_changes_delists_and_relists(shops: Shops) -> None:
     first = shops.deliver(1, {"1": Offer(), "2": Offer("Toaster"), "3": Offer("Pan")})
     assert first == Applied(listings={"added": 3}, products={"added": 3})

@@ -223,6 +223,18 @@ def test_a_run_that_fails_is_tried_again_without_anything_new_after_a_pause(
     assert not shop.tick(), "nothing is left to do"
 
 
+def test_a_run_that_fails_before_it_begins_is_an_attempt_too(shop: Shop) -> None:
+    assert shop.run("ingest")
+    job = shop.definitions.resolve_job_def("catalogue")
+    run = shop.instance.create_run_for_job(job)
+    assert not shop.tick(), "it is on its way"
+    shop.instance.report_run_failed(run, "the code location cannot be loaded")
+    assert shop.instance.get_run_records()[0].start_time is None
+    assert [shop.tick() for _ in range(3)] == [False, False, False]
+    moment = read_moment(shop.instance, "catalogue", "ingest")
+    assert moment.failures == 1
+
+
 def test_a_run_by_hand_is_under_way_as_one_of_the_job_is_and_a_batch_by_hand_is_not(shop: Shop) -> None:
     def look() -> None:
         seen.append(len(catalogue_runs(shop.instance, "catalogue")))

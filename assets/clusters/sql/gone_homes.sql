@@ -1,4 +1,4 @@
-SELECT DISTINCT ON (product_id) product_id, e.cluster_id
+SELECT DISTINCT ON (product_id) product_id, e.cluster_id, e.members_before AS members
 FROM catalog.cluster_events e
 JOIN catalog.clusters c ON c.cluster_id = e.cluster_id AND c.dissolved_at IS NOT NULL
 CROSS JOIN LATERAL unnest(e.members_before) AS member (product_id)

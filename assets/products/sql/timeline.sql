@@ -1,7 +1,10 @@
 -- Deliveries that the source is made of, and those of one batch that wait to be among them, in the order of delivery.
 -- What was delivered in one moment has an order too, whichever was seen first.
-SELECT d.batch_key, d.feed_path, b.mode = 'snapshot' AS is_snapshot, d.last_modified AS delivered_at,
-       d.run_id IS NOT NULL AS is_applied
+SELECT d.batch_key, d.feed_path,
+       CASE WHEN d.batch_key = :batch_key THEN CAST(:is_snapshot AS boolean)
+            -- As it was applied: its feed may be declared otherwise by now.
+            ELSE coalesce((b.artifacts ->> 'is_snapshot')::boolean, b.mode = 'snapshot') END AS is_snapshot,
+       d.last_modified AS delivered_at, d.run_id IS NOT NULL AS is_applied
 FROM catalog.deliveries d
 JOIN catalog.batches b USING (batch_key)
 WHERE d.source = :source

@@ -24,6 +24,7 @@ def upgrade() -> None:
 def downgrade() -> None:
     """Go back to counting repeats by their batch, and to one word for nothing and everything."""
     op.execute("UPDATE catalog.deliveries SET run_id = NULL WHERE state = 'repeated'")
-    op.execute("DROP VIEW catalog.current_batches")
+    # With the views that dbt makes of it, which its next run makes anew.
+    op.execute("DROP VIEW catalog.current_batches CASCADE")
     op.execute("UPDATE catalog.batches SET replayed = '{}' WHERE replayed IS NULL")
     op.execute("ALTER TABLE catalog.batches ALTER COLUMN replayed SET DEFAULT '{}', ALTER COLUMN replayed SET NOT NULL")
