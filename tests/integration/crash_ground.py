@@ -67,10 +67,10 @@ Contents = dict[str, list[str]]
 
 @dataclass(frozen=True, slots=True)
 class Beginning:
-    """A state that was kept: the name of its copies, and the bucket where its artifacts stay."""
+    """A state that was kept: the name of its copies, and the matcher's state; artifacts stay where they are."""
 
     name: str
-    bucket: str
+    matching: bytes | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +131,7 @@ class Ground:
             for database in self._databases():
                 _copy(admin, database, f"{database}_{name}")
         shutil.copytree(self.at.qdrant_path, self.at.home / name)
-        return Beginning(name, self.at.artifacts_bucket)
+        return Beginning(name, ObjectStateShelf(self.store, self.at.artifacts_bucket).load())
 
     def begin(self, beginning: Beginning) -> None:
         """Be as everything was then. Artifacts are read where they lie; only the matcher's state has to be here."""
@@ -142,9 +142,8 @@ class Ground:
         shutil.copytree(self.at.home / beginning.name, self.at.qdrant_path)
         for version in self.store.list(self.at.artifacts_bucket):
             self.store.delete(self.at.artifacts_bucket, version.key)
-        state = ObjectStateShelf(self.store, beginning.bucket).load()
-        if state is not None:
-            ObjectStateShelf(self.store, self.at.artifacts_bucket).keep(state)
+        if beginning.matching is not None:
+            ObjectStateShelf(self.store, self.at.artifacts_bucket).keep(beginning.matching)
 
     def drop(self) -> None:
         """Remove the databases and all copies of them."""
