@@ -180,8 +180,7 @@ class Refresh:
         deadline = monotonic() + OTHERS_PATIENCE
         told: str | None = None
         while True:
-            with self.book.warehouse.transaction() as turn:
-                turn.lock(CATALOGUE_TURN)
+            with self.book.warehouse.alone(CATALOGUE_TURN):
                 if not (others := self._others_runs()):
                     if not (from_scratch or self.catalogue_is_due()):
                         return False

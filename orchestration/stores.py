@@ -13,7 +13,6 @@ import dagster as dg
 import pyarrow as pa
 
 from assets.agreement import Agreement
-from assets.catalogue import Catalogue
 from assets.clusters.applying import MEMBERSHIPS, compare_members, restore_clusters
 from assets.clusters.schema import CLUSTER_EVENTS, PRODUCT_CLUSTERS
 from assets.contract import ContractBroken, TableContract
@@ -33,6 +32,7 @@ from orchestration.runners import fail_dead_runs
 from orchestration.settings import UserError
 from resources.parquet_io import ParquetIOManager, uri_of
 from resources.vector_index import IndexRejected, IndexUnavailable
+from resources.warehouse import Warehouse
 from sensors.catalogue import catalogue_runs
 
 _DATA_VERSION = "dagster/data_version"
@@ -108,7 +108,7 @@ class Stores:
 
     instance: dg.DagsterInstance
     artifacts: ParquetIOManager
-    catalogue: Catalogue
+    catalogue: Warehouse
     indexes: tuple[VectorIndex, ...]
 
     def compare(self) -> Comparison:
@@ -165,9 +165,7 @@ class Stores:
                 raise NotRepairable(
                     f"{agreement.store}: {agreement.description}; nothing is repaired before it can be compared"
                 )
-        with self.catalogue.transaction() as turn:
-            # No command begins a run meanwhile.
-            turn.lock(CATALOGUE_TURN)
+        with self.catalogue.alone(CATALOGUE_TURN):  # no command begins a run meanwhile
             self.require_rest()
             if self._is_outdated():
                 raise NotRepairable("the catalogue was made anew since the stores were compared: compare them again")

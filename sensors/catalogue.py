@@ -3,9 +3,8 @@
 Belongs here: when that is due. Not here: what it does (see the job `catalogue`), taking in batches (see `landing`).
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import islice, takewhile
+from itertools import takewhile
 from time import time
 
 import dagster as dg
@@ -87,12 +86,12 @@ def is_due(moment: Moment) -> bool:
 def read_moment(instance: dg.DagsterInstance, catalogue_job: str, ingest_job: str) -> Moment:
     """Ask Dagster how things stand."""
     change = newest_change(instance)
-    attempts = list(islice(_attempts(instance, catalogue_job), MOST_ATTEMPTS))
+    attempts = _attempts(instance, catalogue_job)
     return Moment(
         now=time(),
         newest_batch=change.timestamp if change else None,
-        newest_attempt=_beginning(attempts[0]) if attempts else None,
-        failures=sum(1 for _ in takewhile(_has_failed, attempts)),
+        newest_attempt=attempts[0][0] if attempts else None,
+        failures=sum(takewhile(bool, (has_failed for _, has_failed in attempts))),
         batches_under_way=_under_way(instance, ingest_job),
         catalogue_under_way=bool(catalogue_runs(instance, catalogue_job)),
     )
@@ -129,8 +128,10 @@ def newest_change(instance: dg.DagsterInstance) -> dg.EventLogRecord | None:
         cursor = page.cursor
 
 
-def _attempts(instance: dg.DagsterInstance, catalogue_job: str) -> Iterator[dg.RunRecord]:
-    """Yield the last runs that began, the newest first: of the job, and the last one by hand that made the clusters.
+def _attempts(instance: dg.DagsterInstance, catalogue_job: str) -> list[tuple[float, bool]]:
+    """Return when the last `MOST_ATTEMPTS` runs began and whether they failed, the newest first.
+
+    They are those of the job, and the last one by hand that made the clusters.
 
     One that was cancelled before it began has read nothing, and one that made an earlier stage alone is no attempt. One
     that failed before it began is: the next would fail as well.
@@ -143,18 +144,14 @@ def _attempts(instance: dg.DagsterInstance, catalogue_job: str) -> Iterator[dg.R
     if made:
         by_hand = instance.get_run_records(dg.RunsFilter(run_ids=[made[0].run_id]), limit=1)
         records |= {record.dagster_run.run_id: record for record in by_hand}
-    began = [(at, record) for record in records.values() if (at := _beginning(record)) is not None]
-    yield from (record for _, record in sorted(began, key=lambda item: item[0], reverse=True))
-
-
-def _beginning(record: dg.RunRecord) -> float | None:
-    if record.start_time is None and _has_failed(record):
-        return record.create_timestamp.timestamp()
-    return record.start_time
-
-
-def _has_failed(record: dg.RunRecord) -> bool:
-    return record.dagster_run.status == dg.DagsterRunStatus.FAILURE
+    attempts = []
+    for record in records.values():
+        has_failed = record.dagster_run.status == dg.DagsterRunStatus.FAILURE
+        if record.start_time is not None:
+            attempts.append((record.start_time, has_failed))
+        elif has_failed:
+            attempts.append((record.create_timestamp.timestamp(), has_failed))
+    return sorted(attempts, reverse=True)[:MOST_ATTEMPTS]
 
 
 def _under_way(instance: dg.DagsterInstance, job_name: str) -> bool:

@@ -41,9 +41,10 @@ from assets.presentation import (
     picture,
     preview,
     table_metadata,
+    tracked,
 )
 from assets.products.schema import CURRENT_PRODUCTS
-from assets.tracking import ExperimentTracker, RunRecord, TrackingError
+from assets.tracking import ExperimentTracker, RunRecord
 from assets.versions import code_version, table_digest
 
 CODE_VERSION = code_version("assets.clusters")
@@ -206,7 +207,7 @@ def match_products(
             **{f"{name.replace('_', ' ')}, step by step": picture(pictures[name]) for name in examples},
             **_consulted(context, matching, consultation),
             "seconds by stage": {stage: round(spent, 3) for stage, spent in matching.seconds.items()},
-            **_tracked(context, tracking, record),
+            **tracked(context, lambda: {"mlflow": dg.MetadataValue.url(tracking.record(record))}),
         },
     )
 
@@ -243,15 +244,6 @@ def _examples(matching: Matching, doubts: Doubts) -> dict[str, list[Explanation]
     return {name: explain_pairs(matching, pairs) for name, pairs in first.items() if pairs}
 
 
-def _tracked(context: dg.AssetExecutionContext, tracking: ExperimentTracker, record: RunRecord) -> dict[str, Any]:
-    """Record the run in MLflow; an outage or a refusal is reported and does not stop the catalogue."""
-    try:
-        return {"mlflow": dg.MetadataValue.url(tracking.record(record))}
-    except TrackingError as error:
-        context.log.warning(str(error))
-        return {"mlflow": str(error)}
-
-
 def _register(
     context: dg.AssetExecutionContext, tracking: ExperimentTracker, matching: Matching, record: RunRecord
 ) -> dict[str, Any]:
@@ -263,7 +255,8 @@ def _register(
         datasets=record.datasets,
         params={"seeds": model.seeds, "rivals": model.rivals},
     )
-    try:
+
+    def deliver() -> dict[str, Any]:
         version = tracking.register(
             REGISTERED_NAME,
             model.version,
@@ -275,10 +268,9 @@ def _register(
             run=run,
             description="Weights that score pairs of offers, learned without labels, and the statistics they go by.",
         )
-    except TrackingError as error:
-        context.log.warning(str(error))
-        return {"mlflow": str(error)}
-    return {"registered version": version.version, "mlflow": dg.MetadataValue.url(version.link)}
+        return {"registered version": version.version, "mlflow": dg.MetadataValue.url(version.link)}
+
+    return tracked(context, deliver)
 
 
 @dg.asset(
@@ -361,13 +353,13 @@ def match_quality(
         else "no truth known",
         **metrics,
     }
+
+    def add_scores() -> dict[str, Any]:
+        link = tracking.add_metrics(EXPERIMENT, context.run.run_id, metrics)
+        return {"mlflow": dg.MetadataValue.url(link) if link else "no run to add the scores to"}
+
     if metrics:
-        try:
-            link = tracking.add_metrics(EXPERIMENT, context.run.run_id, metrics)
-            metadata["mlflow"] = dg.MetadataValue.url(link) if link else "no run to add the scores to"
-        except TrackingError as error:
-            context.log.warning(str(error))
-            metadata["mlflow"] = str(error)
+        metadata |= tracked(context, add_scores)
     return dg.MaterializeResult(metadata=metadata)
 
 

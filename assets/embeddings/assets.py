@@ -15,9 +15,9 @@ from assets.embeddings.plots import draw_neighbourhood
 from assets.embeddings.ports import TextEmbedder, VectorIndex
 from assets.embeddings.schema import DIMENSIONS, PRODUCT_EMBEDDINGS
 from assets.embeddings.vector_memory import keep_vectors, known_vectors
-from assets.presentation import ML_OWNERS, asset_key, column_lineage, plot, table_metadata
+from assets.presentation import ML_OWNERS, asset_key, column_lineage, plot, table_metadata, tracked
 from assets.products.schema import CURRENT_PRODUCTS
-from assets.tracking import ExperimentTracker, RunRecord, TrackingError
+from assets.tracking import ExperimentTracker, RunRecord
 from assets.versions import code_version, table_digest
 
 CODE_VERSION = code_version("assets.embeddings")
@@ -52,7 +52,8 @@ def embedding_model(
         dagster_run_id=context.run.run_id,
         params={"model_version": embedder.model_version, "dimensions": DIMENSIONS},
     )
-    try:
+
+    def deliver() -> dict[str, Any]:
         version = tracking.register(
             REGISTERED_NAME,
             embedder.model_version,
@@ -60,10 +61,9 @@ def embedding_model(
             run=run,
             description=f"Embeds product texts: {embedder.model_version}",
         )
-        metadata |= {"registered version": version.version, "mlflow": dg.MetadataValue.url(version.link)}
-    except TrackingError as error:
-        context.log.warning(str(error))
-        metadata["mlflow"] = str(error)
+        return {"registered version": version.version, "mlflow": dg.MetadataValue.url(version.link)}
+
+    metadata |= tracked(context, deliver)
     return dg.MaterializeResult(metadata=metadata, data_version=dg.DataVersion(embedder.model_version))
 
 

@@ -71,8 +71,9 @@ def apply_batch(
         artifacts: The tables that were made of it.
         run_id: The run that applies it.
     """
-    tables = (table_digest(archive.read(name)) for name in (artifacts.raw_listings, artifacts.cleaned_products))
-    content = "-".join(("snapshot" if batch.is_snapshot else "delta", *tables))
+    listings, _ = _measured(archive, artifacts.raw_listings)
+    products, accepted = _measured(archive, artifacts.cleaned_products)
+    content = "-".join(("snapshot" if batch.is_snapshot else "delta", listings, products))
     with catalogue.transaction() as transaction:
         transaction.lock(f"source {batch.source}")
         transaction.execute(sql("hold_batch"), batch_key=batch.batch_key)
@@ -89,7 +90,7 @@ def apply_batch(
             run_id=run_id,
             artifacts=replace(artifacts, is_snapshot=batch.is_snapshot).to_json(),
             content_digest=content,
-            products_accepted=archive.read(artifacts.cleaned_products).num_rows,
+            products_accepted=accepted,
             products_rejected=rejected.total(),
             reasons=json.dumps(rejected, sort_keys=True),
         )
@@ -194,6 +195,12 @@ def _apply(transaction: Transaction, archive: BatchArchive, source: str, entry: 
     transaction.execute(sql("delist_products"), delivered_at=entry.delivered_at)
     transaction.execute(sql("close_product_history"), delivered_at=entry.delivered_at)
     transaction.execute(sql("open_product_history"), **at)
+
+
+def _measured(archive: BatchArchive, name: str) -> tuple[str, int]:
+    """Return the digest of a table and how many rows it has; it is read once, and not held."""
+    table = archive.read(name)
+    return table_digest(table), table.num_rows
 
 
 def _without(erased: Collection[str], table: pa.Table) -> pa.Table:
