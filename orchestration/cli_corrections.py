@@ -164,7 +164,8 @@ def erase(
     Registered models keep how often words occur in all titles together. Files that MLflow keeps elsewhere than in the
     artifacts bucket are not reached.
     """
-    from orchestration.erasure import Eraser, Removed
+    from orchestration.erasure.eraser import Eraser
+    from orchestration.erasure.receipt import Removed
     from orchestration.tables import receipt_table
 
     def prepare(platform: "Platform", console: Console, told: dict[str, Any]) -> None:

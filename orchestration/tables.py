@@ -17,7 +17,7 @@ from assets.agreement import told
 from assets.clusters.explanation import Explanation
 from assets.embeddings.ports import Neighbour
 from assets.products.applying import Applied
-from orchestration.erasure import Removed
+from orchestration.erasure.receipt import Removed
 from orchestration.refresh import Happening
 from orchestration.rejections import ReasonCount, Rejection
 from orchestration.report import Cluster, Figures

@@ -9,7 +9,7 @@ from assets.listings.feeds import FeedContract
 from assets.listings.schema import REJECTED_LISTINGS
 from assets.presentation import plain
 from assets.summaries.facts import plain as in_prose
-from orchestration.mentions import Mentions
+from orchestration.erasure.mentions import Mentions
 
 LONG = "A title that begins as many others do, with more than forty characters"
 #: Titles and ids with what JSON, Markdown and HTML escape.

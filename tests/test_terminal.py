@@ -10,7 +10,7 @@ from rich.console import Console
 
 from assets.embeddings.ports import IndexedProduct, Neighbour
 from orchestration.cli_stack import explained
-from orchestration.erasure import Removed
+from orchestration.erasure.receipt import Removed
 from orchestration.refresh import Happening
 from orchestration.rejections import ReasonCount, Rejection
 from orchestration.report import Cluster, Offer

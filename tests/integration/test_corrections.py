@@ -29,7 +29,8 @@ from orchestration import run_command
 from orchestration.build import build_definitions
 from orchestration.cli import app
 from orchestration.context import Platform
-from orchestration.erasure import Eraser, NotErasable, Removed
+from orchestration.erasure.eraser import Eraser, NotErasable
+from orchestration.erasure.receipt import Removed
 from orchestration.jobs import CATALOGUE_STAGES, INGEST
 from orchestration.refresh import Outcome, Refresh
 from orchestration.rejections import Rejection, count_by_reason, rejections, request_replay

@@ -1,6 +1,6 @@
 """Where a listing is named: in rows of tables, in files of text, in what Dagster keeps of a run.
 
-Belongs here: finding and cutting out, in values alone. Not here: stores (see `erasure`).
+Belongs here: finding and cutting out, in values alone. Not here: stores (see `eraser`).
 """
 
 import csv

@@ -1,0 +1,1 @@
+"""Removing one listing from every store, for ever: the order of it, and how each store is emptied."""
