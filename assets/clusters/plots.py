@@ -3,7 +3,6 @@
 Belongs here: what to draw, from the stage's tables. Not here: Dagster, MLflow, matching.
 """
 
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
@@ -32,13 +31,17 @@ TITLE_WIDTH = 88
 def draw_channels(axes: "Axes", candidates: pa.Table) -> None:
     """Draw how many pairs each search proposed, and how many it alone did."""
     lists = candidates.column("channels").combine_chunks()
-    total = Counter(pc.list_flatten(lists).to_pylist())
-    alone = Counter(pc.list_flatten(lists.filter(pc.equal(pc.list_value_length(lists), 1))).to_pylist())
+    total = _counted(pc.list_flatten(lists))
+    alone = _counted(pc.list_flatten(lists.filter(pc.equal(pc.list_value_length(lists), 1))))
     names = sorted(total, key=total.__getitem__)
     axes.barh(names, [total[name] for name in names], color=GREY, label="proposed")
-    axes.barh(names, [alone[name] for name in names], color=BLUE, label="by it alone")
+    axes.barh(names, [alone.get(name, 0) for name in names], color=BLUE, label="by it alone")
     axes.set_xlabel("candidate pairs")
     axes.legend(frameon=False)
+
+
+def _counted(names: pa.Array) -> dict[str, int]:
+    return {entry["values"]: entry["counts"] for entry in pc.value_counts(names).to_pylist()}
 
 
 def draw_scores(axes: "Axes", scored: pa.Table) -> None:

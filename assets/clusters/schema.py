@@ -47,7 +47,7 @@ SCORED_PAIRS = TableContract(
         Column(name="log_odds", type=pa.float64(), nullable=False, description="Log-odds of the same, before vetoes."),
         Column(name="veto", type=TEXT, description="Code of the hard conflict that keeps the two apart, where there is one."),
         Column(name="judgement", type=TEXT, values=JUDGEMENTS, description="What a judge said of the pair, where one was asked; it decides instead of the probability."),
-        Column(name="evidence", type=TEXT, json=True, nullable=False, description="JSON object: contribution of each feature to the log-odds; empty where the pair is unlikely and its offers were not joined."),
+        Column(name="evidence", type=TEXT, json=True, description="JSON object: contribution of each feature to the log-odds; none where the pair is unlikely and its offers were not joined."),
         Column(name="model_version", type=TEXT, nullable=False, description="Version of the match model."),
     ),
 )  # fmt: skip

@@ -3,6 +3,8 @@
 Belongs here: conversion, column by column. Not here: any computation of what they hold.
 """
 
+from itertools import pairwise
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -63,23 +65,23 @@ def read_candidates(table: pa.Table, corpus: Corpus) -> Candidates:
 def evidence_texts(matching: Matching) -> pa.ChunkedArray:
     """Contribution of each feature to the log-odds of every pair, with the intercept, as JSON objects.
 
-    Empty where the pair is unlikely and its offers are in two clusters: nearly all candidates are such. In chunks, for
+    Null where the pair is unlikely and its offers are in two clusters: nearly all candidates are such. In chunks, for
     the texts of all parts of all pairs at once are many times the memory of the matcher.
     """
     pairs, labels = matching.candidates, matching.resolution.labels
     told = (matching.evidence.log_odds >= logit(LEAST_TOLD)) | (labels[pairs.left] == labels[pairs.right])
-    chosen = np.flatnonzero(told)
-    texts = np.full(len(pairs), "{}", dtype=object)
-    for start in range(0, len(chosen), PAIRS_AT_ONCE):
-        chunk = chosen[start : start + PAIRS_AT_ONCE]
-        features = compare_alone(matching.corpus, pairs.left[chunk], pairs.right[chunk], matching.rules).features
-        texts[chunk] = _evidence(features, matching.model).to_pylist()
-    return pa.array(texts, pa.string())
+    texts = []
+    for begin, end in pairwise([0, *np.flatnonzero(told)[PAIRS_AT_ONCE::PAIRS_AT_ONCE], len(pairs)]):
+        is_told = told[begin:end]
+        rows = begin + np.flatnonzero(is_told)
+        features = compare_alone(matching.corpus, pairs.left[rows], pairs.right[rows], matching.rules).features
+        texts.append(_evidence(features, matching.model).take(pa.array(np.cumsum(is_told) - 1, mask=~is_told)))
+    return pa.chunked_array(texts, pa.string())
 
 
 def told_pairs(scored: pa.Table) -> pa.Table:
     """Return the rows of `SCORED_PAIRS` that have evidence to tell: those of likely pairs, and within clusters."""
-    return scored.filter(pc.not_equal(scored.column("evidence"), "{}"))
+    return scored.filter(scored.column("evidence").is_valid())
 
 
 def _evidence(features: Features, model: MatchModel) -> pa.Array:

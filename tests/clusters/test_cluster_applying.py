@@ -238,7 +238,7 @@ def test_another_confidence_is_stored_and_is_no_event(clusters: Clusters) -> Non
 def test_pairs_without_evidence_to_tell_are_left_to_the_artifact(clusters: Clusters) -> None:
     scored = pairs_of(("a", "b", 0.9), ("a", "c", 0.001))
     untold = scored.set_column(
-        scored.column_names.index("evidence"), "evidence", pa.array([scored["evidence"][0].as_py(), "{}"])
+        scored.column_names.index("evidence"), "evidence", pa.array([scored["evidence"][0].as_py(), None])
     )
     clusters.apply("ab", "c", scored=untold)
     assert clusters.rows("SELECT left_id, right_id FROM catalog.scored_pairs") == [{"left_id": "a", "right_id": "b"}]

@@ -195,7 +195,7 @@ def test_tables_keep_their_contracts() -> None:
         assert table.num_rows
     for row in scored.to_pylist():
         assert row["left_id"] < row["right_id"]
-        evidence = json.loads(row["evidence"])
+        evidence = json.loads(row["evidence"] or "{}")
         # Unlikely pairs of two clusters are told without evidence; whatever was joined, or nearly, is explained.
         unlikely = row["log_odds"] < logit(tables.LEAST_TOLD)
         assert evidence or (unlikely and matching.labels[row["left_id"]] != matching.labels[row["right_id"]])
