@@ -255,4 +255,4 @@ def is_same(one: Matching, other: Matching) -> bool:
         (one.scores.probability, other.scores.probability),
         (one.resolution.labels, other.resolution.labels),
     ]
-    return all(np.array_equal(a, b) for a, b in values)
+    return all(np.array_equal(a, b) for a, b in values) and one.evidence.told.equals(other.evidence.told)

@@ -185,11 +185,6 @@ def complete(
         examine: Compares and weighs the pairs of given rows.
     """
     found = look_up(pair_keys(known.left, known.right, size), pair_keys(pairs.left, pairs.right, size))
-    new, old = np.flatnonzero(found < 0), np.flatnonzero(found >= 0)
-    result = Evidence(np.empty(len(pairs)), np.empty(len(pairs)), np.empty(len(pairs), dtype=np.uint8))
-    for places, part in (
-        (old, known.evidence.take(found[old])),
-        (new, examine(pairs.left[new], pairs.right[new])),
-    ):
-        result.prior[places], result.log_odds[places], result.vetoes[places] = part.prior, part.log_odds, part.vetoes
-    return result, len(new)
+    new = np.flatnonzero(found < 0)
+    found[new] = len(known.left) + np.arange(len(new))
+    return known.evidence.join(examine(pairs.left[new], pairs.right[new])).take(found), len(new)

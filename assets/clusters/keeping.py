@@ -68,6 +68,7 @@ def pack(state: MatchState, made_by: str) -> bytes:
                 "prior": evidence.prior,
                 "log_odds": evidence.log_odds,
                 "vetoes": evidence.vetoes,
+                "told": evidence.told,
             }
         ),
     }
@@ -99,8 +100,13 @@ def unpack(data: bytes, made_by: str) -> MatchState:
             parts = {name.removesuffix(".arrow"): archive.read(name) for name in archive.namelist()}
         model = MatchModel.from_json(parts[MODEL].decode())
         statistics = Statistics.from_table(from_ipc(parts["statistics"]))
-        pairs = _arrays(parts["pairs"])
-        neighbours = {search: _lists(_arrays(parts[search]), _arrays(parts[f"{search}_whole"])) for search in SEARCHES}
+        compared = from_ipc(parts["pairs"])
+        told = compared.column("told").combine_chunks()
+        pairs = _arrays(compared.drop_columns("told"))
+        neighbours = {
+            search: _lists(*(_arrays(from_ipc(parts[name])) for name in (search, f"{search}_whole")))
+            for search in SEARCHES
+        }
         offers = from_ipc(parts["offers"]).cast(READ)
     except (zipfile.BadZipFile, KeyError, ValueError, TypeError, pa.ArrowException) as error:
         if isinstance(error, NotThisState):
@@ -112,7 +118,7 @@ def unpack(data: bytes, made_by: str) -> MatchState:
         model=model,
         neighbours=neighbours,
         candidates=Candidates(pairs["left"], pairs["right"], pairs["channels"]),
-        evidence=Evidence(pairs["prior"], pairs["log_odds"], pairs["vetoes"]),
+        evidence=Evidence(pairs["prior"], pairs["log_odds"], pairs["vetoes"], told),
     )
 
 
@@ -174,7 +180,6 @@ def _lists(entries: Mapping[str, Any], rows: Mapping[str, Any]) -> Neighbours:
     return Neighbours(entries["row"], entries["column"], entries["score"], rows["whole"])
 
 
-def _arrays(part: bytes) -> dict[str, Any]:
-    table = from_ipc(part)
+def _arrays(table: pa.Table) -> dict[str, Any]:
     # Copied: what Arrow lends cannot be written to.
     return {name: table.column(name).to_numpy().copy() for name in table.column_names}

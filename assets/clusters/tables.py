@@ -3,27 +3,20 @@
 Belongs here: conversion, column by column. Not here: any computation of what they hold.
 """
 
-from itertools import pairwise
-
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from scipy.special import logit
 
 from assets.clusters.candidates import CHANNELS, Candidates
+from assets.clusters.contributions import tell
 from assets.clusters.corpus import Corpus
-from assets.clusters.features import VETOES, Features
+from assets.clusters.features import VETOES
 from assets.clusters.identity import Identity
 from assets.clusters.matching import Matching, compare_alone
 from assets.clusters.matrices import PAIRS_AT_ONCE
 from assets.clusters.resolution import Resolution
 from assets.clusters.schema import CANDIDATE_PAIRS, CLUSTER_EVENTS, MATCH_MODEL, PRODUCT_CLUSTERS, SCORED_PAIRS
 from assets.clusters.scoring import MatchModel
-
-#: Contributions that would be printed as zero are left out of the evidence.
-EVIDENCE_DECIMALS = 3
-#: Pairs that are less likely by their features alone are told only where their offers are in one cluster.
-LEAST_TOLD = 0.01
 
 
 def pair_ids(corpus: Corpus, pairs: Candidates) -> tuple[pa.Array, pa.Array]:
@@ -65,35 +58,21 @@ def read_candidates(table: pa.Table, corpus: Corpus) -> Candidates:
 def evidence_texts(matching: Matching) -> pa.ChunkedArray:
     """Contribution of each feature to the log-odds of every pair, with the intercept, as JSON objects.
 
-    Null where the pair is unlikely and its offers are in two clusters: nearly all candidates are such. In chunks, for
-    the texts of all parts of all pairs at once are many times the memory of the matcher.
+    Null where the pair is unlikely and its offers are in two clusters: nearly all candidates are such.
     """
-    pairs, labels = matching.candidates, matching.resolution.labels
-    told = (matching.evidence.log_odds >= logit(LEAST_TOLD)) | (labels[pairs.left] == labels[pairs.right])
-    texts = []
-    for begin, end in pairwise([0, *np.flatnonzero(told)[PAIRS_AT_ONCE::PAIRS_AT_ONCE], len(pairs)]):
-        is_told = told[begin:end]
-        rows = begin + np.flatnonzero(is_told)
-        features = compare_alone(matching.corpus, pairs.left[rows], pairs.right[rows], matching.rules).features
-        texts.append(_evidence(features, matching.model).take(pa.array(np.cumsum(is_told) - 1, mask=~is_told)))
-    return pa.chunked_array(texts, pa.string())
+    pairs, labels, told = matching.candidates, matching.resolution.labels, matching.evidence.told
+    # The clusters join some unlikely pairs as well, of which the matching has no text.
+    is_joined = (labels[pairs.left] == labels[pairs.right]) & told.is_null().to_numpy(zero_copy_only=False)
+    joined = np.flatnonzero(is_joined)
+    features = compare_alone(matching.corpus, pairs.left[joined], pairs.right[joined], matching.rules).features
+    texts = pc.replace_with_mask(told, pa.array(is_joined), tell(features, matching.model))
+    chunks = [texts.slice(start, PAIRS_AT_ONCE).cast(pa.string()) for start in range(0, len(texts), PAIRS_AT_ONCE)]
+    return pa.chunked_array(chunks, pa.string())
 
 
 def told_pairs(scored: pa.Table) -> pa.Table:
     """Return the rows of `SCORED_PAIRS` that have evidence to tell: those of likely pairs, and within clusters."""
     return scored.filter(scored.column("evidence").is_valid())
-
-
-def _evidence(features: Features, model: MatchModel) -> pa.Array:
-    columns = dict(zip(features.names, model.contributions(features).T, strict=True))
-    columns["intercept"] = np.full(len(features.values), model.intercept)
-    parts = []
-    for name in sorted(columns):
-        rounded = np.round(columns[name], EVIDENCE_DECIMALS)
-        number = pa.array(rounded, pa.float64(), mask=rounded == 0).cast(pa.string())
-        parts.append(pc.binary_join_element_wise(f'"{name}":', number, "", null_handling="emit_null"))
-    body = pc.binary_join_element_wise(*parts, ",", null_handling="skip")
-    return pc.binary_join_element_wise("{", body, "}", "")
 
 
 def scored_table(matching: Matching) -> pa.Table:

@@ -13,6 +13,7 @@ from matcher_examples import DATA, offers, vectors
 from scipy.special import logit
 
 from assets.clusters import tables
+from assets.clusters.contributions import LEAST_TOLD
 from assets.clusters.evaluation import evaluate
 from assets.clusters.explanation import explain
 from assets.clusters.features import VETOES, find_vetoes
@@ -197,7 +198,7 @@ def test_tables_keep_their_contracts() -> None:
         assert row["left_id"] < row["right_id"]
         evidence = json.loads(row["evidence"] or "{}")
         # Unlikely pairs of two clusters are told without evidence; whatever was joined, or nearly, is explained.
-        unlikely = row["log_odds"] < logit(tables.LEAST_TOLD)
+        unlikely = row["log_odds"] < logit(LEAST_TOLD)
         assert evidence or (unlikely and matching.labels[row["left_id"]] != matching.labels[row["right_id"]])
         assert not evidence or sum(evidence.values()) == pytest.approx(row["log_odds"], abs=0.05)
         assert row["model_version"] == matching.model.version
