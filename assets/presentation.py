@@ -13,7 +13,6 @@ import dagster as dg
 import pyarrow as pa
 
 from assets.contract import Column, TableContract
-from assets.tracking import TrackingError
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -123,18 +122,6 @@ def markdown_table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> d
 def plot(*draws: "Callable[[Axes], None]", width: float = 7.0, height: float = 3.2) -> dg.MarkdownMetadataValue:
     """Return a plot as Dagster metadata; see `png`."""
     return picture(png(*draws, width=width, height=height))
-
-
-def tracked(context: dg.AssetExecutionContext, deliver: Callable[[], Mapping[str, Any]]) -> dict[str, Any]:
-    """Deliver a record to the experiment tracker, and return what that adds to the metadata.
-
-    That it did not arrive is told there and in the log, and does not stop the catalogue.
-    """
-    try:
-        return dict(deliver())
-    except TrackingError as error:
-        context.log.warning(str(error))
-        return {"mlflow": str(error)}
 
 
 def picture(image: bytes) -> dg.MarkdownMetadataValue:

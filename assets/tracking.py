@@ -4,7 +4,7 @@ Belongs here: records of runs and model versions as values. Not here: MLflow (se
 finds worth recording.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -90,3 +90,15 @@ class ExperimentTracker(Protocol):
     ) -> ModelVersion:
         """Register the model in use, once per digest, and make it the champion; raises `TrackingError`."""
         ...
+
+
+def delivered(deliver: Callable[[], Mapping[str, Any]], warn: Callable[[str], None]) -> dict[str, Any]:
+    """Deliver a record, and return what that adds to the metadata of its asset.
+
+    That it did not arrive is told there and by `warn`, and does not stop the catalogue.
+    """
+    try:
+        return dict(deliver())
+    except TrackingError as error:
+        warn(str(error))
+        return {"mlflow": str(error)}

@@ -247,7 +247,7 @@ def vectors_of(products: pa.Table, known: Vectors) -> NDArray[np.float16]:
 
 
 def is_same(one: Matching, other: Matching) -> bool:
-    """Whether two matchings have the same clusters, pairs and probabilities, to the last bit."""
+    """Whether two matchings have the same clusters, pairs, evidence and probabilities, to the last bit."""
     values: list[tuple[Any, Any]] = [
         (one.corpus.ids, other.corpus.ids),
         (one.candidates.left, other.candidates.left),
@@ -255,4 +255,4 @@ def is_same(one: Matching, other: Matching) -> bool:
         (one.scores.probability, other.scores.probability),
         (one.resolution.labels, other.resolution.labels),
     ]
-    return all(np.array_equal(a, b) for a, b in values) and one.evidence.told.equals(other.evidence.told)
+    return all(np.array_equal(a, b) for a, b in values) and one.evidence.likely.equals(other.evidence.likely)

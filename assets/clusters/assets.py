@@ -41,10 +41,9 @@ from assets.presentation import (
     picture,
     preview,
     table_metadata,
-    tracked,
 )
 from assets.products.schema import CURRENT_PRODUCTS
-from assets.tracking import ExperimentTracker, RunRecord
+from assets.tracking import ExperimentTracker, RunRecord, delivered
 from assets.versions import code_version, table_digest
 
 CODE_VERSION = code_version("assets.clusters")
@@ -207,7 +206,7 @@ def match_products(
             **{f"{name.replace('_', ' ')}, step by step": picture(pictures[name]) for name in examples},
             **_consulted(context, matching, consultation),
             "seconds by stage": {stage: round(spent, 3) for stage, spent in matching.seconds.items()},
-            **tracked(context, lambda: {"mlflow": dg.MetadataValue.url(tracking.record(record))}),
+            **delivered(lambda: {"mlflow": dg.MetadataValue.url(tracking.record(record))}, context.log.warning),
         },
     )
 
@@ -270,7 +269,7 @@ def _register(
         )
         return {"registered version": version.version, "mlflow": dg.MetadataValue.url(version.link)}
 
-    return tracked(context, deliver)
+    return delivered(deliver, context.log.warning)
 
 
 @dg.asset(
@@ -359,7 +358,7 @@ def match_quality(
         return {"mlflow": dg.MetadataValue.url(link) if link else "no run to add the scores to"}
 
     if metrics:
-        metadata |= tracked(context, add_scores)
+        metadata |= delivered(add_scores, context.log.warning)
     return dg.MaterializeResult(metadata=metadata)
 
 

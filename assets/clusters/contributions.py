@@ -1,6 +1,7 @@
-"""What each feature adds to a pair's log-odds, as text that is stored and shown.
+"""Which pairs are told about, and what each feature adds to their log-odds, as text.
 
-Belongs here: writing it, and which pairs are worth it. Not here: comparing, weights (`scoring`), the stage's tables.
+Belongs here: keeping the features of those pairs, and writing the text. Not here: comparing, weights (`scoring`), the
+stage's tables.
 """
 
 import numpy as np
@@ -10,32 +11,27 @@ from numpy.typing import NDArray
 from scipy.special import logit
 
 from assets.clusters.features import Features
-from assets.clusters.matrices import PAIRS_AT_ONCE
 from assets.clusters.scoring import Doubles, MatchModel
 
 #: Contributions that would be printed as zero are left out.
 DECIMALS = 3
-#: Pairs that are less likely by their features alone are not told of, unless their offers are in one cluster.
+#: Pairs that are less likely by their features alone are not told about, unless their offers are in one cluster.
 LEAST_TOLD = 0.01
-#: Texts of many pairs together are more than 2 GiB.
-TEXT = pa.large_string()
+#: The features of each pair, or null; null takes no room, and nearly all candidates are unlikely.
+LIKELY = pa.large_list(pa.float32())
 
 
-def tell_likely(features: Features, log_odds: Doubles, model: MatchModel) -> pa.Array:
-    """Return the contributions to likely pairs as `tell` does, and null for the others: nearly all candidates.
+def keep_likely(features: Features, log_odds: Doubles) -> pa.Array:
+    """Return the features of likely pairs as `LIKELY`, shape (pairs,).
 
     Args:
         features: Of every pair.
-        log_odds: Of the same pairs by the model, shape (pairs,).
-        model: The weights.
+        log_odds: Of the same pairs by the model that tells what is likely, shape (pairs,).
     """
     is_likely: NDArray[np.bool_] = log_odds >= logit(LEAST_TOLD)
-    likely = np.flatnonzero(is_likely)
-    # In chunks, for the texts of all parts of all pairs at once are many times the memory of the matcher.
-    chunks = [likely[start : start + PAIRS_AT_ONCE] for start in range(0, len(likely), PAIRS_AT_ONCE)]
-    texts = [tell(Features(features.names, features.values[chunk]), model) for chunk in chunks]
-    told = pa.concat_arrays([pa.array([], TEXT), *texts])
-    return told.take(pa.array(np.cumsum(is_likely) - 1, mask=~is_likely))
+    ends = np.append(0, np.cumsum(is_likely, dtype=np.int64)) * len(features.names)
+    kept = pa.array(features.values[is_likely].reshape(-1), pa.float32())
+    return pa.LargeListArray.from_arrays(pa.array(ends), kept, type=LIKELY, mask=pa.array(~is_likely))
 
 
 def tell(features: Features, model: MatchModel) -> pa.Array:
@@ -48,4 +44,4 @@ def tell(features: Features, model: MatchModel) -> pa.Array:
         number = pa.array(rounded, pa.float64(), mask=rounded == 0).cast(pa.string())
         parts.append(pc.binary_join_element_wise(f'"{name}":', number, "", null_handling="emit_null"))
     body = pc.binary_join_element_wise(*parts, ",", null_handling="skip")
-    return pc.binary_join_element_wise("{", body, "}", "").cast(TEXT)
+    return pc.binary_join_element_wise("{", body, "}", "")

@@ -185,6 +185,10 @@ def complete(
         examine: Compares and weighs the pairs of given rows.
     """
     found = look_up(pair_keys(known.left, known.right, size), pair_keys(pairs.left, pairs.right, size))
-    new = np.flatnonzero(found < 0)
-    found[new] = len(known.left) + np.arange(len(new))
-    return known.evidence.join(examine(pairs.left[new], pairs.right[new])).take(found), len(new)
+    is_known = found >= 0
+    new = np.flatnonzero(~is_known)
+    place = np.empty(len(pairs), dtype=np.int64)
+    place[np.append(np.flatnonzero(is_known), new)] = np.arange(len(pairs))
+    # Taken before it is joined: of friends there are few, and what is known is large.
+    together = known.evidence.take(found[is_known]).join(examine(pairs.left[new], pairs.right[new]))
+    return together.take(place), len(new)

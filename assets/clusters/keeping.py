@@ -68,7 +68,7 @@ def pack(state: MatchState, made_by: str) -> bytes:
                 "prior": evidence.prior,
                 "log_odds": evidence.log_odds,
                 "vetoes": evidence.vetoes,
-                "told": evidence.told,
+                "likely": evidence.likely,
             }
         ),
     }
@@ -101,8 +101,8 @@ def unpack(data: bytes, made_by: str) -> MatchState:
         model = MatchModel.from_json(parts[MODEL].decode())
         statistics = Statistics.from_table(from_ipc(parts["statistics"]))
         compared = from_ipc(parts["pairs"])
-        told = compared.column("told").combine_chunks()
-        pairs = _arrays(compared.drop_columns("told"))
+        likely = compared.column("likely").combine_chunks()
+        pairs = _arrays(compared.drop_columns("likely"))
         neighbours = {
             search: _lists(*(_arrays(from_ipc(parts[name])) for name in (search, f"{search}_whole")))
             for search in SEARCHES
@@ -118,7 +118,7 @@ def unpack(data: bytes, made_by: str) -> MatchState:
         model=model,
         neighbours=neighbours,
         candidates=Candidates(pairs["left"], pairs["right"], pairs["channels"]),
-        evidence=Evidence(pairs["prior"], pairs["log_odds"], pairs["vetoes"], told),
+        evidence=Evidence(pairs["prior"], pairs["log_odds"], pairs["vetoes"], likely),
     )
 
 

@@ -25,7 +25,7 @@ from scipy.special import expit
 
 from assets.clusters import candidates, features, resolution, scoring
 from assets.clusters.candidates import Candidates
-from assets.clusters.contributions import TEXT, tell_likely
+from assets.clusters.contributions import LIKELY, keep_likely
 from assets.clusters.corpus import Corpus, build_corpus, take_statistics, term_lists
 from assets.clusters.features import Features
 from assets.clusters.matrices import PAIRS_AT_ONCE, Ints
@@ -60,17 +60,17 @@ class Evidence:
         prior: Log-odds by the prior.
         log_odds: Log-odds by the catalogue's own model.
         vetoes: Conflicts (index into `features.VETOES`).
-        told: What each feature adds to the log-odds of likely pairs, null for others (see `contributions`).
+        likely: Features of the likely pairs, null for the others (see `contributions`).
     """
 
     prior: Doubles
     log_odds: Doubles
     vetoes: NDArray[np.uint8]
-    told: pa.Array
+    likely: pa.Array
 
     def take(self, pairs: NDArray[np.int64]) -> "Evidence":
         """The same of some pairs."""
-        return Evidence(self.prior[pairs], self.log_odds[pairs], self.vetoes[pairs], self.told.take(pa.array(pairs)))
+        return Evidence(self.prior[pairs], self.log_odds[pairs], self.vetoes[pairs], self.likely.take(pa.array(pairs)))
 
     def join(self, other: "Evidence") -> "Evidence":
         """The same with that of other pairs behind it."""
@@ -78,12 +78,12 @@ class Evidence:
             np.concatenate([self.prior, other.prior]),
             np.concatenate([self.log_odds, other.log_odds]),
             np.concatenate([self.vetoes, other.vetoes]),
-            pa.concat_arrays([self.told, other.told]),
+            pa.concat_arrays([self.likely, other.likely]),
         )
 
 
 #: The evidence of no pairs.
-NOTHING: Final = Evidence(np.empty(0), np.empty(0), np.empty(0, dtype=np.uint8), pa.array([], TEXT))
+NOTHING: Final = Evidence(np.empty(0), np.empty(0), np.empty(0, dtype=np.uint8), pa.array([], LIKELY))
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,7 +244,7 @@ def weigh(comparison: Comparison, model: MatchModel, prior: MatchModel = PRIOR) 
     """What the weights make of the features."""
     values = comparison.features
     log_odds = model.log_odds(values)
-    return Evidence(prior.log_odds(values), log_odds, comparison.vetoes, tell_likely(values, log_odds, model))
+    return Evidence(prior.log_odds(values), log_odds, comparison.vetoes, keep_likely(values, log_odds))
 
 
 def compare_alone(corpus: Corpus, left: Ints, right: Ints, rules: MatchRules) -> Comparison:

@@ -3,6 +3,8 @@
 Belongs here: conversion, column by column. Not here: any computation of what they hold.
 """
 
+from itertools import pairwise
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -10,7 +12,7 @@ import pyarrow.compute as pc
 from assets.clusters.candidates import CHANNELS, Candidates
 from assets.clusters.contributions import tell
 from assets.clusters.corpus import Corpus
-from assets.clusters.features import VETOES
+from assets.clusters.features import VETOES, Features
 from assets.clusters.identity import Identity
 from assets.clusters.matching import Matching, compare_alone
 from assets.clusters.matrices import PAIRS_AT_ONCE
@@ -58,16 +60,24 @@ def read_candidates(table: pa.Table, corpus: Corpus) -> Candidates:
 def evidence_texts(matching: Matching) -> pa.ChunkedArray:
     """Contribution of each feature to the log-odds of every pair, with the intercept, as JSON objects.
 
-    Null where the pair is unlikely and its offers are in two clusters: nearly all candidates are such.
+    Null where the pair is unlikely and its offers are in two clusters: nearly all candidates are such. In chunks, for
+    the texts of all parts of all pairs at once are many times the memory of the matcher.
     """
-    pairs, labels, told = matching.candidates, matching.resolution.labels, matching.evidence.told
-    # The clusters join some unlikely pairs as well, of which the matching has no text.
-    is_joined = (labels[pairs.left] == labels[pairs.right]) & told.is_null().to_numpy(zero_copy_only=False)
-    joined = np.flatnonzero(is_joined)
-    features = compare_alone(matching.corpus, pairs.left[joined], pairs.right[joined], matching.rules).features
-    texts = pc.replace_with_mask(told, pa.array(is_joined), tell(features, matching.model))
-    chunks = [texts.slice(start, PAIRS_AT_ONCE).cast(pa.string()) for start in range(0, len(texts), PAIRS_AT_ONCE)]
-    return pa.chunked_array(chunks, pa.string())
+    pairs, labels, likely = matching.candidates, matching.resolution.labels, matching.evidence.likely
+    is_likely = likely.is_valid().to_numpy(zero_copy_only=False)
+    is_told = is_likely | (labels[pairs.left] == labels[pairs.right])
+    texts = []
+    for begin, end in pairwise([0, *np.flatnonzero(is_told)[PAIRS_AT_ONCE::PAIRS_AT_ONCE], len(pairs)]):
+        told = begin + np.flatnonzero(is_told[begin:end])
+        # The clusters join some unlikely pairs as well, whose features are not kept.
+        joined = told[~is_likely[told]]
+        compared = compare_alone(matching.corpus, pairs.left[joined], pairs.right[joined], matching.rules).features
+        values = np.empty((len(told), len(compared.names)), dtype=np.float32)
+        values[~is_likely[told]] = compared.values
+        values[is_likely[told]] = likely[begin:end].flatten().to_numpy().reshape(-1, len(compared.names))
+        written = tell(Features(compared.names, values), matching.model)
+        texts.append(written.take(pa.array(np.cumsum(is_told[begin:end]) - 1, mask=~is_told[begin:end])))
+    return pa.chunked_array(texts, pa.string())
 
 
 def told_pairs(scored: pa.Table) -> pa.Table:

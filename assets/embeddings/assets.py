@@ -15,9 +15,9 @@ from assets.embeddings.plots import draw_neighbourhood
 from assets.embeddings.ports import TextEmbedder, VectorIndex
 from assets.embeddings.schema import DIMENSIONS, PRODUCT_EMBEDDINGS
 from assets.embeddings.vector_memory import keep_vectors, known_vectors
-from assets.presentation import ML_OWNERS, asset_key, column_lineage, plot, table_metadata, tracked
+from assets.presentation import ML_OWNERS, asset_key, column_lineage, plot, table_metadata
 from assets.products.schema import CURRENT_PRODUCTS
-from assets.tracking import ExperimentTracker, RunRecord
+from assets.tracking import ExperimentTracker, RunRecord, delivered
 from assets.versions import code_version, table_digest
 
 CODE_VERSION = code_version("assets.embeddings")
@@ -63,7 +63,7 @@ def embedding_model(
         )
         return {"registered version": version.version, "mlflow": dg.MetadataValue.url(version.link)}
 
-    metadata |= tracked(context, deliver)
+    metadata |= delivered(deliver, context.log.warning)
     return dg.MaterializeResult(metadata=metadata, data_version=dg.DataVersion(embedder.model_version))
 
 

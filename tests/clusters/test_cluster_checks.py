@@ -203,10 +203,11 @@ def test_scores_of_exactly_the_candidates_pass() -> None:
     [
         [("a", "b", 0.9, None)],
         [("a", "b", 0.9, None), ("b", "c", 0.1, None), ("a", "c", 0.1, None)],
+        [("a", "b", 0.9, None), ("a", "b", 0.9, None), ("b", "c", 0.1, None)],
         [("a", "b", 0.9, None), ("c", "b", 0.1, None)],
         [("a", "b", 0.9, None), ("b", "c", 0.01, "gtin")],
     ],
-    ids=["unscored", "not a candidate", "turned round", "vetoed and still possible"],
+    ids=["unscored", "not a candidate", "scored twice", "turned round", "vetoed and still possible"],
 )
 def test_scores_that_are_not_those_of_the_candidates_fail(rows: Sequence[tuple[str, str, float, str | None]]) -> None:
     assert not verdict(every_candidate_is_scored(scored(*rows), candidates(("a", "b"), ("b", "c")))).passed

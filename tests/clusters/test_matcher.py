@@ -13,7 +13,7 @@ from matcher_examples import DATA, offers, vectors
 from scipy.special import logit
 
 from assets.clusters import tables
-from assets.clusters.contributions import LEAST_TOLD
+from assets.clusters.contributions import LEAST_TOLD, LIKELY
 from assets.clusters.evaluation import evaluate
 from assets.clusters.explanation import explain
 from assets.clusters.features import VETOES, find_vetoes
@@ -196,13 +196,34 @@ def test_tables_keep_their_contracts() -> None:
         assert table.num_rows
     for row in scored.to_pylist():
         assert row["left_id"] < row["right_id"]
-        evidence = json.loads(row["evidence"] or "{}")
         # Unlikely pairs of two clusters are told without evidence; whatever was joined, or nearly, is explained.
         unlikely = row["log_odds"] < logit(LEAST_TOLD)
-        assert evidence or (unlikely and matching.labels[row["left_id"]] != matching.labels[row["right_id"]])
-        assert not evidence or sum(evidence.values()) == pytest.approx(row["log_odds"], abs=0.05)
+        apart = matching.labels[row["left_id"]] != matching.labels[row["right_id"]]
+        assert (row["evidence"] is None) == (unlikely and apart)
+        if row["evidence"] is not None:
+            assert sum(json.loads(row["evidence"]).values()) == pytest.approx(row["log_odds"], abs=0.05)
         assert row["model_version"] == matching.model.version
     assert {row["kind"] for row in events.to_pylist()} == {"created"}
+
+
+@pytest.mark.parametrize("at_once", [1, 3, 1000])
+def test_evidence_is_told_of_likely_pairs_and_of_all_that_were_joined(
+    monkeypatch: pytest.MonkeyPatch, at_once: int
+) -> None:
+    matching = run(CATALOGUE)
+    told = tables.evidence_texts(matching).to_pylist()
+    monkeypatch.setattr(tables, "PAIRS_AT_ONCE", at_once)
+    assert tables.evidence_texts(matching).to_pylist() == told
+    # Where a pair was joined though it is unlikely, it is compared once more, and comes out the same.
+    unkept = dataclasses.replace(
+        matching, evidence=dataclasses.replace(matching.evidence, likely=pa.nulls(len(told), LIKELY))
+    )
+    pairs, labels = matching.candidates, matching.resolution.labels
+    joined = (labels[pairs.left] == labels[pairs.right]).tolist()
+    assert any(joined)
+    assert tables.evidence_texts(unkept).to_pylist() == [
+        text if together else None for text, together in zip(told, joined, strict=True)
+    ]
 
 
 def test_an_explanation_adds_up() -> None:
