@@ -17,7 +17,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 
 from assets.clusters.following import follow, start
 from assets.clusters.keeping import pack
@@ -25,14 +24,15 @@ from assets.clusters.matching import Matching, Stages
 from assets.clusters.quality import read_truth
 from assets.clusters.renewal import is_current, renew
 from assets.clusters.rules import MatchRules
-from assets.embeddings.ports import TextEmbedder
+from assets.clusters.vectors import aligned_vectors
+from assets.embeddings.incremental import KnownVectors, embed_catalogue, vectors_of
+from assets.embeddings.ports import HalfVectors, TextEmbedder
 from assets.products.fingerprints import embedding_text, product_digest, text_hash
 from benchmarks.matching import (
     MEBIBYTE,
     TRUTH,
     Stopwatch,
     clean_feeds,
-    embed_missing,
     peak_memory,
     product_embedder,
     read_feeds,
@@ -41,7 +41,6 @@ from benchmarks.matching import (
 from benchmarks.scale import ScaleRules, grow
 
 MADE_BY = "benchmark"
-Vectors = dict[str, NDArray[np.float16]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,23 +134,22 @@ def benchmark_incremental(
         products = clean_feeds(read_feeds(folder, Path(name)))
         truth = read_truth((folder / TRUTH).read_bytes(), str(folder / TRUTH))
         everybody, _ = grow(products, truth, offers, ScaleRules())
-        before, after = change(everybody, batch)
+        before, after = change(with_text_hashes(everybody), batch)
         model = (embedder or product_embedder)(cache or Path(name))
         model.embed(["warm"])
 
-        known: Vectors = {}
         tell("matching the whole catalogue")
-        full = work(before, None, model, known, rules, tell)
+        full = work(before, None, model, KnownVectors.none(), rules, tell)
         idle = Stopwatch()
         if not is_current(full.kept, before, MADE_BY):
             raise AssertionError("a catalogue that has not changed is taken for another")
         idle.stop()
         tell("matching what the batch changed")
-        part = work(after, full.kept, model, known, rules, tell)
+        part = work(after, full.kept, model, full.known, rules, tell)
 
         tell("matching the whole again, to compare")
         matching, changed = part.matching, part.matching.change
-        again = follow(start(matching.statistics, matching.model), after, vectors_of(after, known), rules=rules)
+        again = follow(start(matching.statistics, matching.model), after, part.vectors, rules=rules)
     return Cost(
         folder=folder.name,
         offers=after.num_rows,
@@ -178,6 +176,8 @@ class Work:
     Attributes:
         matching: The outcome.
         kept: The state that is kept of it.
+        known: All texts that were ever embedded.
+        vectors: Those of the products, shape (n, dimensions).
         embedded: Texts that had to be embedded.
         seconds: Wall time of all of it.
         stages: Where it went; reading and writing the state take what no other stage did.
@@ -185,6 +185,8 @@ class Work:
 
     matching: Matching
     kept: bytes
+    known: KnownVectors
+    vectors: HalfVectors
     embedded: int
     seconds: float
     stages: dict[str, float]
@@ -194,27 +196,36 @@ def work(
     products: pa.Table,
     kept: bytes | None,
     model: TextEmbedder,
-    known: Vectors,
+    known: KnownVectors,
     rules: MatchRules,
     tell: Callable[[str], None],
 ) -> Work:
     """Do what a run does with a catalogue: embed what is new, match from the kept state, and keep the new one."""
-    watch, stage = Stopwatch(), Stages(None)
+    watch, stage, done = Stopwatch(), Stages(None), 0
+
+    def report(more: int) -> None:
+        nonlocal done
+        done += more
+        tell(f"{done:,} texts embedded")
+
     with stage("embed"):
-        texts: list[str] = products.column("embedding_text").to_pylist()
-        embedded = embed_missing(
-            dict(zip(texts, texts, strict=True)),
-            model,
-            known,
-            lambda done, of: tell(f"{done:,} of {of:,} texts embedded"),
-        )
-    matching = renew(products, vectors_of(products, known), kept, rules=rules, made_by=MADE_BY).matching
+        embedded = embed_catalogue(products, known, model, progress=report)
+        vectors = aligned_vectors(products, embedded.table)
+    matching = renew(products, vectors, kept, rules=rules, made_by=MADE_BY).matching
     state = pack(matching, MADE_BY)
     watch.stop()
     stages = {**stage.seconds, **matching.seconds}
     stages["state"] = watch.seconds - sum(stages.values())
     rounded = {name: round(seconds, 3) for name, seconds in stages.items()}
-    return Work(matching, state, embedded, watch.seconds, rounded)
+    fresh = embedded.fresh
+    known = known.with_more(fresh.column("text_hash").combine_chunks(), vectors_of(fresh))
+    return Work(matching, state, known, vectors, fresh.num_rows, watch.seconds, rounded)
+
+
+def with_text_hashes(products: pa.Table) -> pa.Table:
+    """The same products with the hashes of their own texts: those of another world still have those of the real one."""
+    hashes = [text_hash(text) for text in products.column("embedding_text").to_pylist()]
+    return products.set_column(products.schema.get_field_index("text_hash"), "text_hash", pa.array(hashes))
 
 
 def change(everybody: pa.Table, batch: BatchRules) -> tuple[pa.Table, pa.Table]:
@@ -238,21 +249,20 @@ def change(everybody: pa.Table, batch: BatchRules) -> tuple[pa.Table, pa.Table]:
     others = np.ones(size, dtype=np.bool_)
     others[touched] = False
     kept = everybody.filter(pa.array(others & after))
-    return everybody.filter(pa.array(before)), pa.concat_tables([kept, pa.Table.from_pylist(rows, everybody.schema)])
-
-
-def vectors_of(products: pa.Table, known: Vectors) -> NDArray[np.float16]:
-    """One vector per product, shape (n, dimensions)."""
-    return np.stack([known[text] for text in products.column("embedding_text").to_pylist()])
+    changed = pa.concat_tables([kept, pa.Table.from_pylist(rows, everybody.schema)])
+    # In order and in one piece, as the stage before hands them on.
+    first, second = (table.sort_by("product_id").combine_chunks() for table in (everybody.filter(before), changed))
+    return first, second
 
 
 def is_same(one: Matching, other: Matching) -> bool:
     """Whether two matchings have the same clusters, pairs, evidence and probabilities, to the last bit."""
     values: list[tuple[Any, Any]] = [
+        (one.evidence.log_odds, other.evidence.log_odds),
         (one.corpus.ids, other.corpus.ids),
         (one.candidates.left, other.candidates.left),
         (one.candidates.right, other.candidates.right),
         (one.scores.probability, other.scores.probability),
         (one.resolution.labels, other.resolution.labels),
     ]
-    return all(np.array_equal(a, b) for a, b in values) and one.evidence.likely.equals(other.evidence.likely)
+    return all(np.array_equal(a, b) for a, b in values)

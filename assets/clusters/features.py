@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 
 from assets.clusters.corpus import Corpus
 from assets.clusters.matrices import (
-    PAIRS_AT_ONCE,
     Floats,
     Ints,
     Matrix,
@@ -32,6 +31,8 @@ from assets.clusters.parsing import stems
 from assets.clusters.rules import ParsingRules, VetoRules
 from assets.clusters.statements import NEUTRAL, RANKS
 
+#: Pairs whose vectors are multiplied at once: they fit into the cache of a core.
+VECTORS_AT_ONCE = 2_000
 #: Two prices that differ by more than this factor differ no less clearly than by it (natural logarithm).
 WIDEST_PRICE_GAP = 3.0
 #: Two codes of one shape that are at least so alike, and not the same, name two models of one series.
@@ -113,8 +114,8 @@ def meaning_features(corpus: Corpus, left: Ints, right: Ints) -> Columns:
     embedding = np.empty(len(left), dtype=np.float32)
     # Once for every product: no machine has fast half floats, and a product is in many pairs.
     vectors = corpus.vectors.astype(np.float32)
-    for start in range(0, len(left), PAIRS_AT_ONCE):
-        chunk = slice(start, start + PAIRS_AT_ONCE)
+    for start in range(0, len(left), VECTORS_AT_ONCE):
+        chunk = slice(start, start + VECTORS_AT_ONCE)
         embedding[chunk] = np.einsum("ij,ij->i", vectors[left[chunk]], vectors[right[chunk]])
     both = corpus.described[left] & corpus.described[right]
     descriptions = np.zeros(len(left), dtype=np.float32)

@@ -185,10 +185,11 @@ def complete(
         examine: Compares and weighs the pairs of given rows.
     """
     found = look_up(pair_keys(known.left, known.right, size), pair_keys(pairs.left, pairs.right, size))
-    is_known = found >= 0
-    new = np.flatnonzero(~is_known)
-    place = np.empty(len(pairs), dtype=np.int64)
-    place[np.append(np.flatnonzero(is_known), new)] = np.arange(len(pairs))
-    # Taken before it is joined: of friends there are few, and what is known is large.
-    together = known.evidence.take(found[is_known]).join(examine(pairs.left[new], pairs.right[new]))
-    return together.take(place), len(new)
+    new, old = np.flatnonzero(found < 0), np.flatnonzero(found >= 0)
+    result = Evidence(np.empty(len(pairs)), np.empty(len(pairs)), np.empty(len(pairs), dtype=np.uint8))
+    for places, part in (
+        (old, known.evidence.take(found[old])),
+        (new, examine(pairs.left[new], pairs.right[new])),
+    ):
+        result.prior[places], result.log_odds[places], result.vetoes[places] = part.prior, part.log_odds, part.vetoes
+    return result, len(new)

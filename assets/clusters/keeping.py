@@ -9,8 +9,10 @@ cost a matching from scratch and nothing else.
 
 import io
 import json
+import os
 import zipfile
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from typing import Any
 
@@ -68,7 +70,6 @@ def pack(state: MatchState, made_by: str) -> bytes:
                 "prior": evidence.prior,
                 "log_odds": evidence.log_odds,
                 "vetoes": evidence.vetoes,
-                "likely": evidence.likely,
             }
         ),
     }
@@ -76,7 +77,9 @@ def pack(state: MatchState, made_by: str) -> bytes:
         parts[search] = pa.table({"row": lists.rows, "column": lists.columns, "score": lists.scores})
         parts[f"{search}_whole"] = pa.table({"whole": lists.whole})
     said = {MADE_BY: made_by.encode(), MODEL: state.model.to_json().encode()}
-    return _zipped(said | {f"{name}.arrow": as_ipc(table) for name, table in parts.items()})
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        packed = dict(zip((f"{name}.arrow" for name in parts), pool.map(as_ipc, parts.values()), strict=True))
+    return _zipped(said | packed)
 
 
 def _zipped(parts: Mapping[str, bytes]) -> bytes:
@@ -100,13 +103,8 @@ def unpack(data: bytes, made_by: str) -> MatchState:
             parts = {name.removesuffix(".arrow"): archive.read(name) for name in archive.namelist()}
         model = MatchModel.from_json(parts[MODEL].decode())
         statistics = Statistics.from_table(from_ipc(parts["statistics"]))
-        compared = from_ipc(parts["pairs"])
-        likely = compared.column("likely").combine_chunks()
-        pairs = _arrays(compared.drop_columns("likely"))
-        neighbours = {
-            search: _lists(*(_arrays(from_ipc(parts[name])) for name in (search, f"{search}_whole")))
-            for search in SEARCHES
-        }
+        pairs = _arrays(parts["pairs"])
+        neighbours = {search: _lists(_arrays(parts[search]), _arrays(parts[f"{search}_whole"])) for search in SEARCHES}
         offers = from_ipc(parts["offers"]).cast(READ)
     except (zipfile.BadZipFile, KeyError, ValueError, TypeError, pa.ArrowException) as error:
         if isinstance(error, NotThisState):
@@ -118,7 +116,7 @@ def unpack(data: bytes, made_by: str) -> MatchState:
         model=model,
         neighbours=neighbours,
         candidates=Candidates(pairs["left"], pairs["right"], pairs["channels"]),
-        evidence=Evidence(pairs["prior"], pairs["log_odds"], pairs["vetoes"], likely),
+        evidence=Evidence(pairs["prior"], pairs["log_odds"], pairs["vetoes"]),
     )
 
 
@@ -180,6 +178,6 @@ def _lists(entries: Mapping[str, Any], rows: Mapping[str, Any]) -> Neighbours:
     return Neighbours(entries["row"], entries["column"], entries["score"], rows["whole"])
 
 
-def _arrays(table: pa.Table) -> dict[str, Any]:
-    # Copied: what Arrow lends cannot be written to.
-    return {name: table.column(name).to_numpy().copy() for name in table.column_names}
+def _arrays(part: bytes) -> dict[str, Any]:
+    table = from_ipc(part)
+    return {name: table.column(name).to_numpy() for name in table.column_names}

@@ -25,7 +25,6 @@ from scipy.special import expit
 
 from assets.clusters import candidates, features, resolution, scoring
 from assets.clusters.candidates import Candidates
-from assets.clusters.contributions import LIKELY, keep_likely
 from assets.clusters.corpus import Corpus, build_corpus, take_statistics, term_lists
 from assets.clusters.features import Features
 from assets.clusters.matrices import PAIRS_AT_ONCE, Ints
@@ -60,17 +59,15 @@ class Evidence:
         prior: Log-odds by the prior.
         log_odds: Log-odds by the catalogue's own model.
         vetoes: Conflicts (index into `features.VETOES`).
-        likely: Features of the likely pairs, null for the others (see `contributions`).
     """
 
     prior: Doubles
     log_odds: Doubles
     vetoes: NDArray[np.uint8]
-    likely: pa.Array
 
     def take(self, pairs: NDArray[np.int64]) -> "Evidence":
         """The same of some pairs."""
-        return Evidence(self.prior[pairs], self.log_odds[pairs], self.vetoes[pairs], self.likely.take(pa.array(pairs)))
+        return Evidence(self.prior[pairs], self.log_odds[pairs], self.vetoes[pairs])
 
     def join(self, other: "Evidence") -> "Evidence":
         """The same with that of other pairs behind it."""
@@ -78,12 +75,11 @@ class Evidence:
             np.concatenate([self.prior, other.prior]),
             np.concatenate([self.log_odds, other.log_odds]),
             np.concatenate([self.vetoes, other.vetoes]),
-            pa.concat_arrays([self.likely, other.likely]),
         )
 
 
 #: The evidence of no pairs.
-NOTHING: Final = Evidence(np.empty(0), np.empty(0), np.empty(0, dtype=np.uint8), pa.array([], LIKELY))
+NOTHING: Final = Evidence(np.empty(0), np.empty(0), np.empty(0, dtype=np.uint8))
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,9 +238,7 @@ def fit_model(
 
 def weigh(comparison: Comparison, model: MatchModel, prior: MatchModel = PRIOR) -> Evidence:
     """What the weights make of the features."""
-    values = comparison.features
-    log_odds = model.log_odds(values)
-    return Evidence(prior.log_odds(values), log_odds, comparison.vetoes, keep_likely(values, log_odds))
+    return Evidence(prior.log_odds(comparison.features), model.log_odds(comparison.features), comparison.vetoes)
 
 
 def compare_alone(corpus: Corpus, left: Ints, right: Ints, rules: MatchRules) -> Comparison:

@@ -15,12 +15,14 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from assets.clusters.matrices import Floats, Ints, Matrix, places_in_runs, rank_within
+from assets.clusters.matrices import Floats, Ints, Matrix, descending_keys, places_in_runs, rank_within
 
 #: Found pairs: row, column, score, all of one length.
 Found = tuple[Ints, Ints, Floats]
 #: Largest number that a coded component has; sums of 384 such products are exact in float32.
 CODED = 127
+#: Rows that are made whole numbers at once: they fit into the cache of a core.
+CODED_AT_ONCE = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,16 +194,24 @@ class VectorSearch:
 
 def encode_vectors(vectors: NDArray[np.float16]) -> tuple[Floats, Floats]:
     """Whole numbers in proportion to the components of each row, the largest `CODED`, and each row's proportion."""
-    dense = vectors.astype(np.float32)
-    largest = np.maximum(np.abs(dense).max(axis=1, initial=0), np.float32(1e-6))
-    return np.rint(dense * (CODED / largest)[:, None]), (largest / CODED).astype(np.float32)
+    coded, scale = np.empty(vectors.shape, dtype=np.float32), np.empty(len(vectors), dtype=np.float32)
+    for start in range(0, len(vectors), CODED_AT_ONCE):
+        chunk = slice(start, start + CODED_AT_ONCE)
+        dense = vectors[chunk].astype(np.float32)
+        largest = np.maximum(np.abs(dense).max(axis=1, initial=0), np.float32(1e-6))
+        coded[chunk], scale[chunk] = np.rint(dense * (CODED / largest)[:, None]), largest / CODED
+    return coded, scale
 
 
 def heaviest_terms(matrix: Matrix, limit: int) -> Matrix:
     """Keep the `limit` largest entries of each row."""
-    entries = matrix.tocoo()
-    kept = rank_within(entries.row.astype(np.int64), entries.data) < limit
-    heaviest = sparse.csr_matrix((entries.data[kept], (entries.row[kept], entries.col[kept])), shape=matrix.shape)
+    lengths = np.diff(matrix.indptr)
+    row = np.repeat(np.arange(len(lengths)), lengths)
+    long = np.flatnonzero(lengths[row] > limit)
+    kept = np.ones(len(row), dtype=np.bool_)
+    kept[long] = rank_within(row[long], matrix.data[long]) < limit
+    ends = np.append(0, np.cumsum(np.minimum(lengths, limit)))
+    heaviest = sparse.csr_matrix((matrix.data[kept], matrix.indices[kept], ends), shape=matrix.shape)
     heaviest.sort_indices()
     return heaviest
 
@@ -281,7 +291,7 @@ def chosen(parts: Sequence[Found], rows: NDArray[np.bool_]) -> Found:
 def ranked(found: Found, most: int) -> Found:
     """The first `most` of every row, by row, score and column."""
     rows, columns, scores = found
-    order = np.lexsort((columns, -scores, rows))
+    order = np.lexsort((columns, descending_keys(rows, scores)))
     rows, columns, scores = rows[order], columns[order], scores[order]
     kept = places_in_runs(rows) < most
     return rows[kept], columns[kept], scores[kept]

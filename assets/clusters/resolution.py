@@ -63,11 +63,12 @@ def mutual_nearest(a: Ints, b: Ints, closeness: Doubles, size: int) -> tuple[Int
 
     Every edge must be given in both directions.
     """
-    order = np.lexsort((np.maximum(a, b), np.minimum(a, b), -closeness, a))[::-1]
-    nearest = np.full(size, -1, dtype=np.int32)
-    # In reverse order the last edge written is the nearest.
-    nearest[a[order]] = b[order]
-    rows = np.flatnonzero(nearest >= 0)
+    most = np.full(size, -np.inf)
+    np.maximum.at(most, a, closeness)
+    equal = closeness == most[a]
+    nearest = np.full(size, size, dtype=np.int32)
+    np.minimum.at(nearest, a[equal], b[equal])
+    rows = np.flatnonzero(nearest < size)
     mutual = rows[(nearest[nearest[rows]] == rows) & (rows < nearest[rows])]
     return mutual.astype(np.int32), nearest[mutual]
 

@@ -14,12 +14,15 @@ from typing import Self
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import xxhash
 from numpy.typing import NDArray
 
 from assets.clusters.ipc import as_ipc
 from assets.clusters.matrices import Floats, Indicators, Ints, frequency
 from assets.clusters.rules import FreezingRules
+
+_NO_COUNTS = pa.schema([("kind", pa.string()), ("term", pa.string()), ("offers", pa.int32())]).empty_table()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,12 +75,14 @@ class Statistics:
 
     def to_table(self) -> pa.Table:
         """One row per term, with the other facts and the centres in the schema's metadata."""
-        rows = [
-            (kind, term, count)
-            for kind, counts in sorted(self.counts.items())
-            for term, count in sorted(counts.items())
-        ]
-        kinds, terms, counts = zip(*rows, strict=True) if rows else ((), (), ())
+        parts = [_NO_COUNTS]
+        for kind, counts in sorted(self.counts.items()):
+            terms = pa.array(list(counts), pa.string())
+            held = pa.array(list(counts.values()), pa.int32())
+            order = pc.sort_indices(terms)
+            kinds = pa.repeat(pa.scalar(kind, pa.string()), len(counts))
+            parts.append(pa.table([kinds, terms.take(order), held.take(order)], schema=_NO_COUNTS.schema))
+        table = pa.concat_tables(parts).combine_chunks()
         facts = {
             "offers": self.offers,
             "offerers": self.offerers,
@@ -85,13 +90,9 @@ class Statistics:
             "listing_twice": sorted(self.listing_twice),
             "shape": self.centres.shape,
         }
-        return pa.table(
-            {
-                "kind": pa.array(kinds, pa.string()).dictionary_encode(),
-                "term": pa.array(terms, pa.string()),
-                "offers": pa.array(counts, pa.int32()),
-            }
-        ).replace_schema_metadata({"facts": json.dumps(facts).encode(), "centres": self.centres.tobytes()})
+        return table.set_column(0, "kind", table.column("kind").dictionary_encode()).replace_schema_metadata(
+            {"facts": json.dumps(facts).encode(), "centres": self.centres.tobytes()}
+        )
 
     def digest(self) -> str:
         """xxh3-64 of the statistics, 16 hex digits; takes about as long as writing them."""
@@ -103,8 +104,10 @@ class Statistics:
         metadata = table.schema.metadata
         facts = json.loads(metadata[b"facts"])
         counts: dict[str, dict[str, int]] = {}
-        for kind, term, count in zip(*(table.column(name).to_pylist() for name in table.column_names), strict=True):
-            counts.setdefault(kind, {})[term] = count
+        for kind in pc.unique(table.column("kind")).to_pylist():
+            part = table.filter(pc.equal(table.column("kind"), kind))
+            terms, held = (part.column(name).to_pylist() for name in ("term", "offers"))
+            counts[kind] = dict(zip(terms, held, strict=True))
         return cls(
             offers=facts["offers"],
             offerers=facts["offerers"],

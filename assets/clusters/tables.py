@@ -8,9 +8,9 @@ from itertools import pairwise
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from scipy.special import logit
 
 from assets.clusters.candidates import CHANNELS, Candidates
-from assets.clusters.contributions import tell
 from assets.clusters.corpus import Corpus
 from assets.clusters.features import VETOES, Features
 from assets.clusters.identity import Identity
@@ -19,6 +19,11 @@ from assets.clusters.matrices import PAIRS_AT_ONCE
 from assets.clusters.resolution import Resolution
 from assets.clusters.schema import CANDIDATE_PAIRS, CLUSTER_EVENTS, MATCH_MODEL, PRODUCT_CLUSTERS, SCORED_PAIRS
 from assets.clusters.scoring import MatchModel
+
+#: Contributions that would be printed as zero are left out of the evidence.
+EVIDENCE_DECIMALS = 3
+#: Pairs that are less likely by their features alone are told only where their offers are in one cluster.
+LEAST_TOLD = 0.1
 
 
 def pair_ids(corpus: Corpus, pairs: Candidates) -> tuple[pa.Array, pa.Array]:
@@ -63,26 +68,33 @@ def evidence_texts(matching: Matching) -> pa.ChunkedArray:
     Null where the pair is unlikely and its offers are in two clusters: nearly all candidates are such. In chunks, for
     the texts of all parts of all pairs at once are many times the memory of the matcher.
     """
-    pairs, labels, likely = matching.candidates, matching.resolution.labels, matching.evidence.likely
-    is_likely = likely.is_valid().to_numpy(zero_copy_only=False)
-    is_told = is_likely | (labels[pairs.left] == labels[pairs.right])
+    pairs, labels = matching.candidates, matching.resolution.labels
+    told = (matching.evidence.log_odds >= logit(LEAST_TOLD)) | (labels[pairs.left] == labels[pairs.right])
     texts = []
-    for begin, end in pairwise([0, *np.flatnonzero(is_told)[PAIRS_AT_ONCE::PAIRS_AT_ONCE], len(pairs)]):
-        told = begin + np.flatnonzero(is_told[begin:end])
-        # The clusters join some unlikely pairs as well, whose features are not kept.
-        joined = told[~is_likely[told]]
-        compared = compare_alone(matching.corpus, pairs.left[joined], pairs.right[joined], matching.rules).features
-        values = np.empty((len(told), len(compared.names)), dtype=np.float32)
-        values[~is_likely[told]] = compared.values
-        values[is_likely[told]] = likely[begin:end].flatten().to_numpy().reshape(-1, len(compared.names))
-        written = tell(Features(compared.names, values), matching.model)
-        texts.append(written.take(pa.array(np.cumsum(is_told[begin:end]) - 1, mask=~is_told[begin:end])))
+    for begin, end in pairwise([0, *np.flatnonzero(told)[PAIRS_AT_ONCE::PAIRS_AT_ONCE], len(pairs)]):
+        is_told = told[begin:end]
+        rows = begin + np.flatnonzero(is_told)
+        # To compare these once more takes less than to carry their features, or texts, from run to run.
+        features = compare_alone(matching.corpus, pairs.left[rows], pairs.right[rows], matching.rules).features
+        texts.append(_evidence(features, matching.model).take(pa.array(np.cumsum(is_told) - 1, mask=~is_told)))
     return pa.chunked_array(texts, pa.string())
 
 
 def told_pairs(scored: pa.Table) -> pa.Table:
     """Return the rows of `SCORED_PAIRS` that have evidence to tell: those of likely pairs, and within clusters."""
     return scored.filter(scored.column("evidence").is_valid())
+
+
+def _evidence(features: Features, model: MatchModel) -> pa.Array:
+    columns = dict(zip(features.names, model.contributions(features).T, strict=True))
+    columns["intercept"] = np.full(len(features.values), model.intercept)
+    parts = []
+    for name in sorted(columns):
+        rounded = np.round(columns[name], EVIDENCE_DECIMALS)
+        number = pa.array(rounded, pa.float64(), mask=rounded == 0).cast(pa.string())
+        parts.append(pc.binary_join_element_wise(f'"{name}":', number, "", null_handling="emit_null"))
+    body = pc.binary_join_element_wise(*parts, ",", null_handling="skip")
+    return pc.binary_join_element_wise("{", body, "}", "")
 
 
 def scored_table(matching: Matching) -> pa.Table:

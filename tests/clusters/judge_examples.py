@@ -13,7 +13,6 @@ from matcher_examples import vectors
 from scipy.special import logit
 
 from assets.clusters.candidates import Candidates
-from assets.clusters.contributions import LIKELY
 from assets.clusters.features import VETOES
 from assets.clusters.matching import Evidence, Matching, match, settle
 from assets.clusters.ports import Answer, Question, Ruling
@@ -72,7 +71,7 @@ def matching_of(
         blank,
         corpus=blank.corpus.with_exclusive(np.full(len(names), exclusive)),
         candidates=Candidates(left, right, np.ones(len(left), dtype=np.uint8)),
-        evidence=Evidence(log_odds, log_odds, vetoes, pa.nulls(len(vetoes), LIKELY)),
+        evidence=Evidence(log_odds, log_odds, vetoes),
         scores=Scores(log_odds, probability),
     )
     return settle(made, {})
