@@ -4,9 +4,7 @@ Belongs here: the channels and their union, near-linear in the number of product
 have in common. Not here: judging how likely a pair is.
 """
 
-import os
-from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -66,10 +64,8 @@ def unite(found: Mapping[str, tuple[Ints, Ints]], size: int) -> Candidates:
     return Candidates(left.astype(np.int32), right.astype(np.int32), channels)
 
 
-def searches_over(
-    corpus: Corpus, centres: NDArray[np.float16], rules: CandidateRules
-) -> dict[str, Callable[[], Search]]:
-    """What makes each search over the corpus, by the name of its channel.
+def searches_over(corpus: Corpus, centres: NDArray[np.float16], rules: CandidateRules) -> dict[str, Search]:
+    """Every search over the corpus, by the name of its channel.
 
     Offers of a seller that lists each product once (`corpus.exclusive`) are not compared with each other.
 
@@ -86,30 +82,21 @@ def searches_over(
         )
 
     return {
-        "vectors": lambda: VectorSearch.over(corpus.vectors, centres, group, rules.cells, rules.block),
-        "grams": lambda: by(corpus.grams, rules.gram_frequency, rules.gram_terms),
-        "words": lambda: by(corpus.words, rules.word_frequency, rules.word_terms),
-        "codes": lambda: by(corpus.text_stems, rules.code_frequency, rules.word_terms),
-        "descriptions": lambda: by(corpus.all_words, rules.word_frequency, rules.gram_terms, corpus.described),
+        "words": by(corpus.words, rules.word_frequency, rules.word_terms),
+        "grams": by(corpus.grams, rules.gram_frequency, rules.gram_terms),
+        "codes": by(corpus.text_stems, rules.code_frequency, rules.word_terms),
+        "vectors": VectorSearch.over(corpus.vectors, centres, group, rules.cells, rules.block),
+        "descriptions": by(corpus.all_words, rules.word_frequency, rules.gram_terms, corpus.described),
     }
-
-
-def side_by_side(
-    searches: Mapping[str, Callable[[], Search]], task: Callable[[str, Search], Neighbours]
-) -> dict[str, Neighbours]:
-    """Do something with every search, on all cores: each is by itself, and its arrays are worked on beside Python."""
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        running = {name: pool.submit(lambda name, make: task(name, make()), name, searches[name]) for name in searches}
-        return {name: running[name].result() for name in SEARCHES}
 
 
 def find_neighbours(corpus: Corpus, centres: NDArray[np.float16], rules: CandidateRules) -> dict[str, Neighbours]:
     """The lists of every search; arguments as for `searches_over`."""
     everybody = np.arange(len(corpus), dtype=np.int32)
-    return side_by_side(
-        searches_over(corpus, centres, rules),
-        lambda channel, search: search_for(search, everybody, getattr(rules, channel) + rules.slack),
-    )
+    return {
+        channel: search_for(search, everybody, getattr(rules, channel) + rules.slack)
+        for channel, search in searches_over(corpus, centres, rules).items()
+    }
 
 
 def follow_neighbours(
@@ -121,12 +108,10 @@ def follow_neighbours(
     rules: CandidateRules,
 ) -> dict[str, Neighbours]:
     """The lists of every search after a change of the catalogue; see `neighbours.follow`."""
-    return side_by_side(
-        searches_over(corpus, centres, rules),
-        lambda channel, search: follow(
-            before[channel], search, place, moved, limit=getattr(rules, channel), slack=rules.slack
-        ),
-    )
+    return {
+        channel: follow(before[channel], search, place, moved, limit=getattr(rules, channel), slack=rules.slack)
+        for channel, search in searches_over(corpus, centres, rules).items()
+    }
 
 
 def propose(neighbours: Mapping[str, Neighbours], size: int, rules: CandidateRules) -> Candidates:
@@ -155,7 +140,11 @@ def find_friends(corpus: Corpus, pairs: Candidates, chance: NDArray[np.float64],
     for start in range(0, size, rules.block):
         paths = (partners[start : start + rules.block] @ partners).tocoo()
         rows, columns = (paths.row + start).astype(np.int32), paths.col.astype(np.int32)
-        new = (group[rows] != group[columns]) & (look_up(known, pair_keys(rows, columns, size)) < 0)
+        apart = np.flatnonzero(group[rows] != group[columns])
+        keys = pair_keys(rows[apart], columns[apart], size)
+        # Sorted first: looked up here and there in millions, each would wait for the memory.
+        order = np.argsort(keys)
+        new = np.sort(apart[order[look_up(known, keys[order]) < 0]])
         rows, columns, strength = rows[new], columns[new], np.round(paths.data[new], 4)
         nearest = rank_within(rows, strength) < rules.friends
         found.append((rows[nearest], columns[nearest]))

@@ -166,8 +166,13 @@ def code_features(corpus: Corpus, left: Ints, right: Ints) -> Columns:
     )
     alike = fuzzy(distance.Indel.normalized_similarity, a, b) * both
     conflict = both * np.minimum(weight[left], weight[right]) * (in_texts == 0) * (inside < 1)
-    shape = np.array([code_shape(code) for code in codes], dtype=object)
-    siblings = conflict * (shape[left] == shape[right]) * (alike >= SIBLINGS)
+    near = np.flatnonzero((conflict > 0) & (alike >= SIBLINGS))
+    shapes = {code: code_shape(code) for code in {*a[near], *b[near]}}
+    siblings = np.zeros_like(conflict)
+    siblings[near] = [
+        amount * (shapes[one] == shapes[other])
+        for amount, one, other in zip(conflict[near], a[near], b[near], strict=True)
+    ]
     return {
         "code_shared": np.maximum(in_titles, 0.8 * in_texts),
         "code_in_titles": in_titles,

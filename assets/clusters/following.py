@@ -128,10 +128,11 @@ def read_changed(before: MatchState, products: pa.Table, rules: ParsingRules) ->
     """What is to be read of the products of now, ordered by product id: where nothing has changed, what was read."""
     known = pc.index_in(products.column("product_id"), value_set=before.offers.column("product_id").combine_chunks())
     digests = before.offers.column("digest").take(known)
-    same = pc.fill_null(pc.equal(digests, digest_of(products)), fill_value=False)
-    fresh = read_offers(products.filter(pc.invert(same)), before.statistics.spellings, rules)
-    offers = pa.concat_tables([before.offers.take(known.filter(same)), fresh])
-    return offers.take(pc.sort_indices(offers.column("product_id"))).combine_chunks()
+    changed = pc.invert(pc.fill_null(pc.equal(digests, digest_of(products)), fill_value=False))
+    fresh = read_offers(products.filter(changed), before.statistics.spellings, rules)
+    rows = known.to_numpy(zero_copy_only=False).copy()
+    rows[changed.to_numpy()] = before.offers.num_rows + np.arange(fresh.num_rows)
+    return pa.concat_tables([before.offers, fresh]).take(pa.array(rows.astype(np.int64))).combine_chunks()
 
 
 def compare_offers(former: pa.Table, offers: pa.Table) -> Change:
