@@ -77,7 +77,7 @@ def test_migrations_go_up_down_and_up_again(warehouse: Warehouse) -> None:
     count = "SELECT count(*) FROM pg_tables WHERE schemaname = 'catalog'"
     with warehouse.transaction() as transaction:
         tables = transaction.scalar(count)
-    assert warehouse.revision() == "0007"
+    assert warehouse.revision() == "0008"
 
     warehouse.downgrade("base")
     assert warehouse.revision() is None
@@ -86,7 +86,7 @@ def test_migrations_go_up_down_and_up_again(warehouse: Warehouse) -> None:
 
     warehouse.migrate()
     warehouse.migrate()
-    assert warehouse.revision() == "0007"
+    assert warehouse.revision() == "0008"
     with warehouse.transaction() as transaction:
         assert transaction.scalar(count) == tables
 
@@ -96,7 +96,7 @@ def test_processes_that_start_at_once_migrate_once(warehouse: Warehouse, url: st
     starting = [Warehouse(url) for _ in range(4)]
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(Warehouse.migrate, starting))
-    assert {each.revision() for each in starting} == {"0007"}
+    assert {each.revision() for each in starting} == {"0008"}
     for each in starting:
         each.close()
 
